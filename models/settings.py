@@ -1,0 +1,155 @@
+"""Every setting, once: its environment variable, default, unit and help. Nothing else reads the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+from models.errors import SettingInvalid
+
+
+def setting(default: Any, help: str, *, unit: str = "", env: str = "", minimum: float | None = None) -> Any:
+    """A dataclass field that carries what `docs/configuration.md` and `--help` say about it."""
+    return field(default=default, metadata={"help": help, "unit": unit, "env": env, "minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The product's settings. Durations are seconds, sizes bytes; each can be shortened, so that tests run the same code."""
+
+    # Where things are
+    data: str = setting("./data", "the data folder: database, private Redis, secret, first API key", env="STREAMER_DATA")
+    host: str = setting("127.0.0.1", "address that the web server listens on", env="STREAMER_HOST")
+    port: int = setting(8000, "port that the web server listens on", env="STREAMER_PORT", minimum=0)
+    database_url: str = setting(
+        "", "sqlite:///path or postgresql://…; empty: SQLite in the data folder", env="DATABASE_URL"
+    )
+    redis_url: str = setting(
+        "", "redis://…, rediss://… or unix://…; empty: the private Redis that `streamer up` runs", env="REDIS_URL"
+    )
+    broker_url: str = setting(
+        "", "the queue's own Redis; empty: the logical database after REDIS_URL's", env="STREAMER_BROKER_URL"
+    )
+    routes_file: str = setting(
+        "", "the routes' file; empty: ./streamer.toml, else <data>/streamer.toml, else the built-in route",
+        env="STREAMER_ROUTES",
+    )
+    secret: str = setting(
+        "", "what tokens, tickets and key hashes derive from, 32 characters or more; empty: <data>/secret",
+        env="STREAMER_SECRET",
+    )
+    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", env="STREAMER_LOG_LEVEL")
+
+    # Providers
+    model: str = setting(
+        "", "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, else demo:echo",
+        env="STREAMER_MODEL",
+    )
+    openai_api_key: str = setting("", "key of the `openai` provider", env="OPENAI_API_KEY")
+    openai_base_url: str = setting(
+        "https://api.openai.com/v1", "base address of the `openai` provider, with /v1", env="OPENAI_BASE_URL"
+    )
+    anthropic_api_key: str = setting("", "key of the `anthropic` provider", env="ANTHROPIC_API_KEY")
+    anthropic_base_url: str = setting(
+        "https://api.anthropic.com", "base address of the `anthropic` provider, without /v1", env="ANTHROPIC_BASE_URL"
+    )
+    demo_tokens_per_second: float = setting(40.0, "pace of the `demo` provider", unit="tokens/s", minimum=0.1)
+    provider_connect_seconds: float = setting(10.0, "time to connect to a provider", unit="s", minimum=0.01)
+    provider_first_byte_seconds: float = setting(60.0, "time to a provider's first byte", unit="s", minimum=0.01)
+    provider_idle_seconds: float = setting(30.0, "time between two chunks of a provider", unit="s", minimum=0.01)
+
+    # Generations
+    lease_seconds: float = setting(9.0, "how long a worker owns a generation without renewing", unit="s", minimum=0.5)
+    renew_seconds: float = setting(3.0, "between two renewals, each of which checkpoints the text", unit="s", minimum=0.05)
+    sweep_seconds: float = setting(2.0, "between two looks for what was left behind", unit="s", minimum=0.05)
+    reenqueue_seconds: float = setting(
+        4.0, "after which an unclaimed generation is enqueued again, doubling each time", unit="s", minimum=0.05
+    )
+    max_crashes: int = setting(3, "runs of one generation that may die with their worker", minimum=1)
+    max_calls: int = setting(6, "provider calls for one generation", minimum=1)
+    deadline_seconds: float = setting(600.0, "from POST to the end of a generation at the latest", unit="s", minimum=1)
+    retention_seconds: float = setting(300.0, "how long an event log outlives its generation", unit="s", minimum=1)
+    append_window_seconds: float = setting(
+        0.025, "at most one append per generation in this time; the first delta goes at once", unit="s", minimum=0
+    )
+    max_unsent_bytes: int = setting(
+        4 * 1024 * 1024, "frames that a run keeps for healing its log; beyond it a snapshot heals", unit="bytes", minimum=1024
+    )
+    finish_flush_seconds: float = setting(
+        2.0, "how long the end of a generation waits for a Redis that is away", unit="s", minimum=0.05
+    )
+
+    # Worker
+    worker_threads: int = setting(200, "generations at once in one worker process", minimum=1)
+    database_threads: int = setting(4, "database threads in one process", minimum=1)
+    heartbeat_seconds: float = setting(10.0, "age at which a worker's heartbeat counts as missing", unit="s", minimum=0.1)
+    worker_drain_seconds: float = setting(60.0, "what a stopping worker gives its generations to end", unit="s", minimum=0)
+
+    # Web
+    session_seconds: int = setting(900, "default life of a visitor token", unit="s", minimum=1)
+    max_session_seconds: int = setting(86400, "longest life of a visitor token that can be asked for", unit="s", minimum=1)
+    grant_seconds: int = setting(43200, "life of the grant in the address that `streamer up` prints", unit="s", minimum=1)
+    max_message_bytes: int = setting(32 * 1024, "a message's size in UTF-8", unit="bytes", minimum=1)
+    max_body_bytes: int = setting(64 * 1024, "a request body's size on /ai/v1", unit="bytes", minimum=1)
+    body_seconds: float = setting(10.0, "time for a request body to arrive", unit="s", minimum=0.1)
+    max_wait_seconds: float = setting(25.0, "longest ?wait= of a poll", unit="s", minimum=0)
+    keepalive_seconds: float = setting(10.0, "between two bytes on a silent stream, under 15", unit="s", minimum=0.05)
+    idle_check_seconds: float = setting(
+        5.0, "silence after which a live generation's row and log are looked at again", unit="s", minimum=0.05
+    )
+    max_viewers: int = setting(10_000, "event streams in one web process", minimum=1)
+    send_timeout_seconds: float = setting(25.0, "after which a viewer that takes nothing is cut", unit="s", minimum=0.1)
+    web_drain_seconds: float = setting(8.0, "what a stopping web process gives its connections", unit="s", minimum=0)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Settings from the environment; `overrides` (from the command line) win, None among them does not count.
+
+        Raises SettingInvalid, which names the variable to change.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            raw = environ.get(env_name(item.name), "")
+            if raw != "":
+                values[item.name] = _parsed(item.name, raw)
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        settings = cls(**values)
+        for item in fields(cls):
+            _check_minimum(item.name, getattr(settings, item.name))
+        if settings.renew_seconds >= settings.lease_seconds:
+            raise SettingInvalid("STREAMER_RENEW_SECONDS must be below STREAMER_LEASE_SECONDS")
+        return settings
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data).absolute()
+
+    @property
+    def default_model(self) -> str:
+        """The built-in route's model as provider:model."""
+        return self.model or ("openai:gpt-4o-mini" if self.openai_api_key else "demo:echo")
+
+
+_FIELDS = {item.name: item for item in fields(Settings)}
+
+
+def env_name(name: str) -> str:
+    """The environment variable of the setting `name`."""
+    return cast(str, _FIELDS[name].metadata["env"]) or f"STREAMER_{name.upper()}"
+
+
+def _parsed(name: str, raw: str) -> Any:
+    kind = _FIELDS[name].type
+    try:
+        return raw if kind is str else int(raw) if kind is int else float(raw)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise SettingInvalid(f"{env_name(name)} must be {wanted}, not {raw!r}") from None
+
+
+def _check_minimum(name: str, value: Any) -> None:
+    minimum = _FIELDS[name].metadata["minimum"]
+    if minimum is not None and not value >= minimum:  # also refuses nan
+        raise SettingInvalid(f"{env_name(name)} must be at least {minimum:g}, not {value}")
