@@ -1,36 +1,36 @@
 """The error tree. It knows no HTTP: `streamer/error_handlers.py` alone turns these into answers.
 
-    StreamerError
-    ├── SettingInvalid            the operator's settings or files; ends a command with one line and exit code 1
-    ├── RequestError              the caller did something wrong, or may not
-    │   ├── BadRequest            bad_request
-    │   ├── Unauthorized          unauthorized
-    │   ├── Forbidden             forbidden
-    │   ├── NotFound              not_found
-    │   ├── MethodNotAllowed      method_not_allowed
-    │   ├── PayloadTooLarge       payload_too_large
-    │   ├── UnsupportedMediaType  unsupported_media_type
-    │   ├── RequestTimeout        request_timeout
-    │   ├── ConversationBusy      conversation_busy
-    │   └── IdempotencyMismatch   idempotency_mismatch
-    ├── Unavailable               unavailable: a part that the request needs is away; retry later
-    │   └── Overloaded            overloaded
-    └── GenerationFailure         why a generation ended as `failed`; its code stands in the row
-        ├── DeadlineExceeded      deadline_exceeded
-        ├── WorkerCrashed         crashed
-        ├── PersistFailed         persist_failed
-        ├── RouteUnknown          route_unknown
-        ├── TooManyCalls          too_many_calls
-        ├── InternalFailure       internal
-        └── ProviderFailure       provider_error
-            ├── ProviderTimeout          provider_timeout
-            ├── ProviderUnreachable      provider_unreachable
-            ├── ProviderRateLimited      rate_limited
-            ├── ProviderOverloaded       overloaded
-            ├── ProviderQuotaExhausted   quota_exhausted
-            ├── ProviderAuthFailed       provider_auth
-            ├── ProviderRefusedRequest   provider_refused_request
-            └── ProviderProtocolBroken   provider_protocol
+StreamerError
+├── SettingInvalid            the operator's settings or files; ends a command with one line and exit code 1
+├── RequestError              the caller did something wrong, or may not
+│   ├── BadRequest            bad_request
+│   ├── Unauthorized          unauthorized
+│   ├── Forbidden             forbidden
+│   ├── NotFound              not_found
+│   ├── MethodNotAllowed      method_not_allowed
+│   ├── PayloadTooLarge       payload_too_large
+│   ├── UnsupportedMediaType  unsupported_media_type
+│   ├── RequestTimeout        request_timeout
+│   ├── ConversationBusy      conversation_busy
+│   └── IdempotencyMismatch   idempotency_mismatch
+├── Unavailable               unavailable: a part that the request needs is away; retry later
+│   └── Overloaded            overloaded
+└── GenerationFailure         why a generation ended as `failed`; its code stands in the row
+    ├── DeadlineExceeded      deadline_exceeded
+    ├── WorkerCrashed         crashed
+    ├── PersistFailed         persist_failed
+    ├── RouteUnknown          route_unknown
+    ├── TooManyCalls          too_many_calls
+    ├── InternalFailure       internal
+    └── ProviderFailure       provider_error
+        ├── ProviderTimeout          provider_timeout
+        ├── ProviderUnreachable      provider_unreachable
+        ├── ProviderRateLimited      rate_limited
+        ├── ProviderOverloaded       overloaded
+        ├── ProviderQuotaExhausted   quota_exhausted
+        ├── ProviderAuthFailed       provider_auth
+        ├── ProviderRefusedRequest   provider_refused_request
+        └── ProviderProtocolBroken   provider_protocol
 """
 
 from typing import Any, ClassVar

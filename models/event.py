@@ -57,24 +57,20 @@ class Frame(NamedTuple):
     data: bytes
 
 
-class _Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    pass
-
-
-class Queued(_Payload):
+class Queued(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The request waits; `position` is how many stand before it."""
 
     position: int | None = None
 
 
-class Waiting(_Payload):
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A provider call failed before its first text and is tried again after `retry_after` seconds."""
 
     reason: str
     retry_after: float
 
 
-class Started(_Payload):
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run begins: whatever was shown is cleared. `reason` says why, from the second run on."""
 
     run: int
@@ -83,7 +79,7 @@ class Started(_Payload):
     reason: str | None = None
 
 
-class Switched(_Payload):
+class Switched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fallback model answers instead of the route's first choice."""
 
     provider: str
@@ -91,13 +87,13 @@ class Switched(_Payload):
     reason: str
 
 
-class Text(_Payload):
+class Text(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of text (`delta`) or of reasoning (`reasoning`)."""
 
     text: str
 
 
-class ToolCall(_Payload):
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of a tool call; pieces of one `index` are joined, `arguments` is partial JSON."""
 
     index: int
@@ -106,7 +102,7 @@ class ToolCall(_Payload):
     arguments: str = ""
 
 
-class Snapshot(_Payload):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything so far: it replaces what was shown."""
 
     text: str
@@ -115,7 +111,10 @@ class Snapshot(_Payload):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens. `input` includes `cached` and `cache_write`, `output` includes `reasoning`. `source`: provider, estimated or partial."""
+    """Tokens: `input` includes `cached` and `cache_write`, `output` includes `reasoning`.
+
+    `source`: provider, estimated or partial.
+    """
 
     input: int = 0
     cached: int = 0

@@ -19,7 +19,9 @@ class Settings:
     """The product's settings. Durations are seconds, sizes bytes; each can be shortened, so that tests run the same code."""
 
     # Where things are
-    data: str = setting("./data", "the data folder: database, private Redis, secret, first API key", env="STREAMER_DATA")
+    data: str = setting(
+        "./data", "the data folder: database, private Redis, secret, first API key", env="STREAMER_DATA"
+    )
     host: str = setting("127.0.0.1", "address that the web server listens on", env="STREAMER_HOST")
     port: int = setting(8000, "port that the web server listens on", env="STREAMER_PORT", minimum=0)
     database_url: str = setting(
@@ -32,18 +34,21 @@ class Settings:
         "", "the queue's own Redis; empty: the logical database after REDIS_URL's", env="STREAMER_BROKER_URL"
     )
     routes_file: str = setting(
-        "", "the routes' file; empty: ./streamer.toml, else <data>/streamer.toml, else the built-in route",
+        "",
+        "the routes' file; empty: ./streamer.toml, else <data>/streamer.toml, else the built-in route",
         env="STREAMER_ROUTES",
     )
     secret: str = setting(
-        "", "what tokens, tickets and key hashes derive from, 32 characters or more; empty: <data>/secret",
+        "",
+        "what tokens, tickets and key hashes derive from, 32 characters or more; empty: <data>/secret",
         env="STREAMER_SECRET",
     )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", env="STREAMER_LOG_LEVEL")
 
     # Providers
     model: str = setting(
-        "", "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, else demo:echo",
+        "",
+        "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, else demo:echo",
         env="STREAMER_MODEL",
     )
     openai_api_key: str = setting("", "key of the `openai` provider", env="OPENAI_API_KEY")
@@ -61,7 +66,9 @@ class Settings:
 
     # Generations
     lease_seconds: float = setting(9.0, "how long a worker owns a generation without renewing", unit="s", minimum=0.5)
-    renew_seconds: float = setting(3.0, "between two renewals, each of which checkpoints the text", unit="s", minimum=0.05)
+    renew_seconds: float = setting(
+        3.0, "between two renewals, each of which checkpoints the text", unit="s", minimum=0.05
+    )
     sweep_seconds: float = setting(2.0, "between two looks for what was left behind", unit="s", minimum=0.05)
     reenqueue_seconds: float = setting(
         4.0, "after which an unclaimed generation is enqueued again, doubling each time", unit="s", minimum=0.05
@@ -74,7 +81,10 @@ class Settings:
         0.025, "at most one append per generation in this time; the first delta goes at once", unit="s", minimum=0
     )
     max_unsent_bytes: int = setting(
-        4 * 1024 * 1024, "frames that a run keeps for healing its log; beyond it a snapshot heals", unit="bytes", minimum=1024
+        4 * 1024 * 1024,
+        "frames that a run keeps for healing its log; beyond it a snapshot heals",
+        unit="bytes",
+        minimum=1024,
     )
     finish_flush_seconds: float = setting(
         2.0, "how long the end of a generation waits for a Redis that is away", unit="s", minimum=0.05
@@ -83,13 +93,21 @@ class Settings:
     # Worker
     worker_threads: int = setting(200, "generations at once in one worker process", minimum=1)
     database_threads: int = setting(4, "database threads in one process", minimum=1)
-    heartbeat_seconds: float = setting(10.0, "age at which a worker's heartbeat counts as missing", unit="s", minimum=0.1)
-    worker_drain_seconds: float = setting(60.0, "what a stopping worker gives its generations to end", unit="s", minimum=0)
+    heartbeat_seconds: float = setting(
+        10.0, "age at which a worker's heartbeat counts as missing", unit="s", minimum=0.1
+    )
+    worker_drain_seconds: float = setting(
+        60.0, "what a stopping worker gives its generations to end", unit="s", minimum=0
+    )
 
     # Web
     session_seconds: int = setting(900, "default life of a visitor token", unit="s", minimum=1)
-    max_session_seconds: int = setting(86400, "longest life of a visitor token that can be asked for", unit="s", minimum=1)
-    grant_seconds: int = setting(43200, "life of the grant in the address that `streamer up` prints", unit="s", minimum=1)
+    max_session_seconds: int = setting(
+        86400, "longest life of a visitor token that can be asked for", unit="s", minimum=1
+    )
+    grant_seconds: int = setting(
+        43200, "life of the grant in the address that `streamer up` prints", unit="s", minimum=1
+    )
     max_message_bytes: int = setting(32 * 1024, "a message's size in UTF-8", unit="bytes", minimum=1)
     max_body_bytes: int = setting(64 * 1024, "a request body's size on /ai/v1", unit="bytes", minimum=1)
     body_seconds: float = setting(10.0, "time for a request body to arrive", unit="s", minimum=0.1)
@@ -137,7 +155,7 @@ _FIELDS = {item.name: item for item in fields(Settings)}
 
 def env_name(name: str) -> str:
     """The environment variable of the setting `name`."""
-    return cast(str, _FIELDS[name].metadata["env"]) or f"STREAMER_{name.upper()}"
+    return cast("str", _FIELDS[name].metadata["env"]) or f"STREAMER_{name.upper()}"
 
 
 def _parsed(name: str, raw: str) -> Any:

@@ -1,0 +1,53 @@
+"""Who does periodic work now, and which workers live: rows that expire by the database's clock."""
+
+from peewee import DoubleField, IntegerField, TextField
+
+from models.database import Table, now
+
+
+class Schedule(Table):
+    """One kind of periodic work. Whoever moves `next_at` on does it this time."""
+
+    name = TextField(primary_key=True)
+    next_at = DoubleField()
+    owner = TextField()
+
+
+class Worker(Table):
+    """A live worker process, renewed with its leases."""
+
+    id = TextField(primary_key=True)
+    host = TextField()
+    pid = IntegerField()
+    started_at = DoubleField()
+    heartbeat_at = DoubleField()
+    running = IntegerField(default=0)
+
+
+def claim_turn(name: str, owner: str, period_seconds: float) -> bool:
+    """Whether `owner` does the work `name` now. All processes may ask as often as they like: one gets it each period."""
+    Schedule.insert(name=name, next_at=0, owner=owner).on_conflict_ignore().execute()
+    won: int = (
+        Schedule.update(next_at=now() + period_seconds, owner=owner)
+        .where((Schedule.name == name) & (Schedule.next_at <= now()))
+        .execute()
+    )
+    return won > 0
+
+
+def beat(worker_id: str, host: str, pid: int, running: int) -> None:
+    """Says that the worker lives, and how many generations it holds."""
+    Worker.insert(id=worker_id, host=host, pid=pid, started_at=now(), heartbeat_at=now(), running=running).on_conflict(
+        conflict_target=[Worker.id], update={Worker.heartbeat_at: now(), Worker.running: running}
+    ).execute()
+
+
+def worker_age() -> float | None:
+    """Seconds since the newest heartbeat of any worker; None where there never was one."""
+    row = Worker.select(now() - Worker.heartbeat_at).order_by(Worker.heartbeat_at.desc()).limit(1).tuples().first()
+    return float(row[0]) if row else None
+
+
+def forget_worker(worker_id: str) -> None:
+    """Removes a worker that stops, and those that have been silent for an hour."""
+    Worker.delete().where((Worker.id == worker_id) | (Worker.heartbeat_at < now() - 3600)).execute()

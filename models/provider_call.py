@@ -1,0 +1,69 @@
+"""The ledger: one line for every call to a provider, whatever became of it."""
+
+from peewee import CompositeKey, DoubleField, ForeignKeyField, IntegerField, TextField
+
+from models.database import Table, now
+from models.event import Usage
+from models.generation import Generation, Status, usage_columns
+
+
+class ProviderCall(Table):
+    """`number` counts a generation's calls over all its runs. `outcome`: running, done, incomplete, error or cancelled."""
+
+    generation = ForeignKeyField(Generation, on_delete="CASCADE")
+    number = IntegerField()
+    run = IntegerField()
+    provider = TextField()
+    model = TextField()
+    started_at = DoubleField()
+    first_byte_at = DoubleField(null=True)
+    ended_at = DoubleField(null=True)
+    outcome = TextField(default="running")
+    error_code = TextField(null=True)
+    input_tokens = IntegerField(null=True)
+    cached_tokens = IntegerField(null=True)
+    cache_write_tokens = IntegerField(null=True)
+    output_tokens = IntegerField(null=True)
+    reasoning_tokens = IntegerField(null=True)
+    usage_source = TextField(null=True)
+    reserved_micros = IntegerField(null=True)
+    cost_micros = IntegerField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("generation", "number")
+
+
+def begin_call(generation_id: str, run: int, provider: str, model: str) -> int | None:
+    """Writes the line of a call that is about to start and returns its number.
+
+    None: the run is not the caller's any more, or the generation has used up its calls; no call may start then.
+    """
+    database = ProviderCall._meta.database
+    with database.atomic():
+        row = (
+            Generation.update(calls=Generation.calls + 1, provider=provider, model=model)
+            .where(
+                (Generation.id == generation_id)
+                & (Generation.run == run)
+                & (Generation.status == Status.RUNNING)
+                & (Generation.calls < Generation.max_calls)
+            )
+            .returning(Generation.calls)
+            .tuples()
+            .execute()
+        )
+        numbers = [number for (number,) in row]
+        if not numbers:
+            return None
+        number: int = numbers[0]
+        ProviderCall.insert(
+            generation=generation_id, number=number, run=run, provider=provider, model=model, started_at=now()
+        ).execute()
+    return number
+
+
+def end_call(generation_id: str, number: int, outcome: str, error_code: str | None, usage: Usage | None) -> None:
+    """Settles a call. It is not fenced by the run: a call that lost its generation cost money all the same."""
+    ProviderCall.update(outcome=outcome, error_code=error_code, ended_at=now(), **usage_columns(usage)).where(
+        (ProviderCall.generation == generation_id) & (ProviderCall.number == number)
+    ).execute()
