@@ -1,0 +1,109 @@
+"""Which Redis the settings mean: for the event log and for the queue. And where the private one listens."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from models.errors import SettingInvalid
+from models.settings import Settings, env_name
+
+#: Bytes that a Unix socket's address may have (sockaddr_un on Linux, its closing zero aside).
+SOCKET_PATH_BYTES = 107
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+_DATABASE_IN_QUERY = re.compile(r"(?<![^&])db=(\d+)(?![^&])")
+
+
+def redis_url(settings: Settings) -> str:
+    """REDIS_URL, else the address of the private Redis that runs beside the data.
+
+    Raises SettingInvalid where there is neither.
+    """
+    if settings.redis_url:
+        return _checked(settings.redis_url, env_name("redis_url"))
+    path = private_socket(settings)
+    if path is None or not path.is_socket():
+        raise SettingInvalid("no Redis: set REDIS_URL or start `streamer up`")
+    return socket_url(path)
+
+
+def broker_url(settings: Settings) -> str:
+    """The queue's own server, else the logical database after the event log's: dramatiq's scripts walk all keys of theirs.
+
+    Raises SettingInvalid as `redis_url` does.
+    """
+    if settings.broker_url:
+        return _checked(settings.broker_url, env_name("broker_url"))
+    return _next_database(redis_url(settings))
+
+
+def socket_url(path: Path) -> str:
+    """The address of database 0 behind a Unix socket."""
+    return f"unix://{quote(str(path))}?db=0"
+
+
+def private_socket(settings: Settings) -> Path | None:
+    """Where the private Redis of the data folder listens; None where the place has still to be made."""
+    beside = settings.data_path / "redis.sock"
+    if _fits(beside):
+        return beside
+    record = _record(settings)
+    return Path(record.read_text().strip()) if record.exists() else None
+
+
+def make_private_socket(settings: Settings) -> Path:
+    """The same, made if need be: a path too long for a socket gets a folder of its own, 0700, in the temporary folder.
+
+    Raises SettingInvalid where no folder is short enough.
+    """
+    known = private_socket(settings)
+    if known is not None and _is_ours(known.parent, private=known.parent != settings.data_path):
+        return known
+    for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - only what mkdtemp makes in it is used
+        if _fits(Path(folder, "streamer-12345678", "redis.sock")):
+            path = Path(tempfile.mkdtemp(prefix="streamer-", dir=folder), "redis.sock")
+            _record(settings).write_text(f"{path}\n")
+            return path
+    raise SettingInvalid("no folder is short enough for Redis' socket: set TMPDIR, or --data to a shorter path")
+
+
+def _record(settings: Settings) -> Path:
+    return settings.data_path / "redis.socket"
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= SOCKET_PATH_BYTES
+
+
+def _is_ours(folder: Path, *, private: bool) -> bool:
+    """Whether a socket may be put there: in a shared temporary folder, only where nobody else can reach it."""
+    if not private:
+        return True
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and found.st_mode & 0o170777 == 0o040700
+
+
+def _checked(url: str, variable: str) -> str:
+    if not url.startswith(SCHEMES):
+        raise SettingInvalid(f"{variable} must start with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
+    return url
+
+
+def _next_database(url: str) -> str:
+    """The database stands in the query (`?db=2`, which wins) or, but for unix://, in the path (`/2`); else it is 0."""
+    head, _, query = url.partition("?")
+    if found := _DATABASE_IN_QUERY.search(query):
+        start, end = found.span(1)
+        return f"{head}?{query[:start]}{int(found[1]) + 1}{query[end:]}"
+    if url.startswith("unix://"):
+        return f"{head}?{query}&db=1" if query else f"{head}?db=1"
+    scheme, _, rest = head.partition("://")
+    server, _, path = rest.partition("/")
+    number = int(path) + 1 if path.isdecimal() else 1
+    return f"{scheme}://{server}/{number}" + (f"?{query}" if query else "")
