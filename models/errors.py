@@ -248,3 +248,9 @@ def generation_failures() -> dict[str, type[GenerationFailure]]:
         if kind is not GenerationFailure:
             found[kind.code] = kind
     return found
+
+
+def is_retryable(code: str | None) -> bool:
+    """Whether a failure of that code may not come again when the visitor sends the request anew."""
+    found = generation_failures().get(code or "")
+    return bool(found and found.retryable)

@@ -1,0 +1,121 @@
+"""What a POST writes, in one transaction: the conversation, the generation, or the one that the same key made before."""
+
+from dataclasses import dataclass
+
+from peewee import IntegrityError
+
+from models.conversation import Conversation, conversation_of
+from models.database import database, read_now
+from models.errors import ConversationBusy, IdempotencyMismatch
+from models.generation import OPEN, Generation, Status
+from models.identifiers import uuid7
+from models.route import Route
+from models.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a visitor asks. `body_hash` tells two bodies of one idempotency key apart."""
+
+    tenant_id: int
+    visitor: str
+    conversation: str | None
+    message: str
+    route_name: str
+    route: Route
+    idempotency_key: str | None
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """`fresh`: this call made the generation; else an earlier one with the same key did."""
+
+    generation: Generation
+    conversation: str
+    fresh: bool
+
+
+def admit(request: Request, settings: Settings) -> Admitted:
+    """Stores a queued generation for `request`.
+
+    Raises IdempotencyMismatch where the key came with another body, ConversationBusy (with `generation_id`) where the
+    conversation's last answer has not ended; then nothing is stored.
+    """
+    try:
+        with database.atomic():
+            return _repeated(request) or _insert(request, settings)
+    except IntegrityError:  # another process stored the same key, or opened the conversation, meanwhile
+        with database.atomic():
+            return _repeated(request) or _insert(request, settings)
+
+
+def _repeated(request: Request) -> Admitted | None:
+    if request.idempotency_key is None:
+        return None
+    found = Generation.get_or_none(
+        (Generation.tenant == request.tenant_id)
+        & (Generation.visitor == request.visitor)
+        & (Generation.idempotency_key == request.idempotency_key)
+    )
+    if found is None:
+        return None
+    if found.body_hash != request.body_hash:
+        raise IdempotencyMismatch
+    conversation = found.conversation
+    assert conversation is not None, "a request of a visitor has a conversation"
+    return Admitted(found, conversation.name, fresh=False)
+
+
+def _insert(request: Request, settings: Settings) -> Admitted:
+    conversation = conversation_of(request.tenant_id, request.visitor, request.conversation or uuid7())
+    busy = Generation.get_or_none((Generation.conversation == conversation) & Generation.status.in_(OPEN))
+    if busy is not None:
+        raise ConversationBusy(generation_id=busy.id)
+    time = read_now()
+    generation = Generation.create(
+        id=uuid7(),
+        tenant=request.tenant_id,
+        visitor=request.visitor,
+        conversation=conversation,
+        parent=_last_turn(conversation),
+        message=request.message,
+        idempotency_key=request.idempotency_key,
+        body_hash=request.body_hash,
+        created_at=time,
+        status=Status.QUEUED,
+        enqueue_at=time + settings.reenqueue_seconds,
+        **_policy(request, settings, time),
+    )
+    conversation.updated_at = time
+    conversation.save(only=[Conversation.updated_at])
+    return Admitted(generation, conversation.name, fresh=True)
+
+
+def _last_turn(conversation: Conversation) -> str | None:
+    row = (
+        Generation.select(Generation.id)
+        .where(Generation.conversation == conversation)
+        .order_by(Generation.created_at.desc())
+        .limit(1)
+        .tuples()
+        .first()
+    )
+    return row[0] if row else None
+
+
+def _policy(request: Request, settings: Settings, time: float) -> dict[str, object]:
+    route = request.route
+    provider, model = route.provider_and_model
+    return {
+        "route": request.route_name,
+        "route_version": route.version,
+        "provider": provider,
+        "model": model,
+        "on_worker_lost": route.on_worker_lost,
+        "on_provider_broken": route.on_provider_broken,
+        "max_calls": route.max_calls or settings.max_calls,
+        "max_crashes": route.max_crashes or settings.max_crashes,
+        "deadline_at": time + (route.deadline_seconds or settings.deadline_seconds),
+        "retention_seconds": settings.retention_seconds,
+    }

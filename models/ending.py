@@ -1,0 +1,139 @@
+"""How a generation ends: one terminal state, in the row first; the events that say so are made from the row alone."""
+
+from dataclasses import dataclass
+
+from models.database import now
+from models.errors import GenerationFailure, is_retryable
+from models.event import Done, EventId, Failed, Frame, Kind, Usage, encode
+from models.generation import Generation, Status, digest, usage_columns
+from models.transcript import snapshot_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a terminal state stores, beside the text."""
+
+    status: Status
+    finish_reason: str | None = None
+    failure: GenerationFailure | None = None
+    usage: Usage | None = None
+
+    @property
+    def columns(self) -> dict[str, object]:
+        failure = self.failure
+        return {
+            "status": self.status,
+            "finish_reason": self.finish_reason,
+            "error_code": failure.code if failure else None,
+            "error_message": failure.message if failure else None,
+            "finished_at": now(),
+            "lease_until": 0,
+            **usage_columns(self.usage),
+        }
+
+
+def finish(
+    generation_id: str,
+    run: int,
+    ending: Ending,
+    *,
+    terminal: EventId,
+    text: str,
+    reasoning: str,
+    tool_calls: str | None,
+) -> Generation | None:
+    """The holder's end. Returns the committed row; None where the generation was not ours any more.
+
+    Safe to repeat after a lost reply: where the row says that this run has finished, that was our own commit.
+    """
+    rows = (
+        Generation.update(
+            **ending.columns, terminal_id=str(terminal), text=text, reasoning=reasoning, tool_calls=tool_calls
+        )
+        .where((Generation.id == generation_id) & (Generation.run == run) & (Generation.status == Status.RUNNING))
+        .returning(Generation)
+        .execute()
+    )
+    row: Generation | None = next(iter(rows), None)
+    if row is None:
+        found = Generation.get_or_none(Generation.id == generation_id)
+        row = found if found is not None and found.run == run and found.ended else None
+    return row
+
+
+def end_unheld(
+    seen: Generation, ending: Ending, *, text: str, reasoning: str, tool_calls: str | None
+) -> Generation | None:
+    """An end that nobody's run makes: of what is queued, or whose worker is lost. The committed row; None if it was too late.
+
+    It takes the next run R for itself, so that whatever the lost worker still sends is refused: `R-0` is a snapshot, `R-1` the
+    terminal event, whatever the log seems to hold.
+    """
+    run = seen.run + 1
+    unheld = (Generation.status == Status.QUEUED) | (
+        (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
+    )
+    rows = (
+        Generation.update(
+            **ending.columns,
+            run=run,
+            terminal_id=str(EventId(run, 1)),
+            text=text,
+            reasoning=reasoning,
+            tool_calls=tool_calls,
+        )
+        .where((Generation.id == seen.id) & (Generation.run == seen.run) & unheld)
+        .returning(Generation)
+        .execute()
+    )
+    return next(iter(rows), None)
+
+
+def mark_published(generation_id: str) -> None:
+    """Notes that the log holds the terminal event, so that nobody looks for it again."""
+    Generation.update(terminal_published=True).where(Generation.id == generation_id).execute()
+
+
+def terminal_event(row: Generation) -> Frame:
+    """The one event that ends the generation, from its committed row."""
+    terminal = row.terminal
+    assert terminal is not None
+    if row.status == Status.ERROR:
+        failed = Failed(
+            code=row.error_code or "internal",
+            message=row.error_message or "",
+            retryable=is_retryable(row.error_code),
+            sha256=digest(row.text),
+            length=len(row.text),
+        )
+        return Frame(terminal, Kind.FAILED, encode(failed))
+    done = Done(
+        status=row.status,
+        finish_reason=row.finish_reason,
+        provider=row.provider,
+        model=row.model,
+        usage=row.usage,
+        cost_micros=None,
+        sha256=digest(row.text),
+        length=len(row.text),
+        cached=row.cached,
+    )
+    return Frame(terminal, Kind.DONE, encode(done))
+
+
+def snapshot_event(row: Generation, event_id: EventId) -> Frame:
+    """Everything that the row holds, as one event."""
+    return Frame(event_id, Kind.SNAPSHOT, encode(snapshot_of(row.text, row.reasoning, row.tool_call_list)))
+
+
+def missing_frames(row: Generation, tail: EventId | None) -> list[Frame]:
+    """What completes the log of an ended generation whose log ends at `tail`; nothing where it is complete.
+
+    A log that lacks only the terminal event gets that; any other gets a snapshot right before it, for one append.
+    """
+    terminal = row.terminal
+    assert terminal is not None
+    if tail is not None and tail >= terminal:
+        return []
+    before = EventId(terminal.run, terminal.seq - 1)
+    return [terminal_event(row)] if tail == before else [snapshot_event(row, before), terminal_event(row)]
