@@ -1,0 +1,108 @@
+"""OpenAI's Chat Completions, streaming, and whatever server speaks it: POST {base}/chat/completions.
+
+https://platform.openai.com/docs/api-reference/chat. Every chunk may carry text, reasoning, a refusal, tool calls, usage or
+an error; the stream ends with `[DONE]`. A stream that ends with neither a finish reason nor `[DONE]` was cut.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import msgspec
+
+from models.errors import ProviderTimeout, ProviderUnreachable
+from tasks.providers.base import Piece, ProviderRequest
+from tasks.providers.failures import failure, from_error_event
+from tasks.providers.openai_chunk import ChunkReader
+from tasks.providers.sse_decoder import ServerEvent
+from tasks.providers.upstream import Timeouts, Upstream
+
+#: Seconds to wait after the finish reason for what may follow it: usage and [DONE]. The text is complete by then.
+TAIL_SECONDS = 5.0
+
+#: Seconds to wait after [DONE] for the body's end, without which the connection can't be used again.
+LINGER_SECONDS = 0.05
+
+
+class OpenAIProvider:
+    """One server that speaks Chat Completions, such as https://api.openai.com/v1.
+
+    `end_is_finish` is for servers that send neither finish reason nor [DONE]: a clean end then counts as one.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        timeouts: Timeouts,
+        *,
+        name: str = "openai",
+        include_usage: bool = True,
+        end_is_finish: bool = False,
+    ) -> None:
+        self.name = name
+        self.skipped = 0
+        """Events so far that had nothing of what is known here."""
+        self._upstream = Upstream(base_url, {"authorization": f"Bearer {api_key}"} if api_key else {}, timeouts)
+        self._max_tokens = "max_completion_tokens" if httpx.URL(base_url).host == "api.openai.com" else "max_tokens"
+        self._include_usage = include_usage
+        self._end_is_finish = end_is_finish
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """See `Provider.stream`."""
+        reader = ChunkReader()
+        done = False
+        async with aclosing(self._upstream.events("chat/completions", self._body(request))) as events:
+            while not done and (event := await _next(events, TAIL_SECONDS if reader.finished else None)):
+                done = event.data == "[DONE]"
+                if event.type == "error":
+                    raise from_error_event(_error_in(event.data))
+                if not done and event.data:
+                    for piece in reader.read(event.data):
+                        yield piece
+            if done:
+                await _next(events, LINGER_SECONDS)
+        self.skipped += reader.skipped
+        if not (done or reader.finished or self._end_is_finish):
+            raise failure(ProviderUnreachable, "The provider's answer ended without a finish marker")
+        for piece in reader.end():
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._upstream.aclose()
+
+    def _body(self, request: ProviderRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],
+            "stream": True,
+        }
+        if self._include_usage:
+            body["stream_options"] = {"include_usage": True}
+        if request.max_output_tokens is not None:
+            body[self._max_tokens] = request.max_output_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        return body
+
+
+async def _next(events: AsyncGenerator[ServerEvent, None], limit_seconds: float | None) -> ServerEvent | None:
+    """The next event, or None at the end. With a limit the answer is complete: then whatever breaks is an end too."""
+    if limit_seconds is None:
+        return await anext(events, None)
+    try:
+        async with asyncio.timeout(limit_seconds):
+            return await anext(events, None)
+    except (TimeoutError, ProviderUnreachable, ProviderTimeout):
+        return None
+
+
+def _error_in(data: str) -> object:
+    """The error object in an `error` event's data, as far as there is one."""
+    try:
+        found = msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return None
+    return found.get("error", found) if isinstance(found, dict) else found

@@ -1,0 +1,164 @@
+"""One `chat.completion.chunk` of OpenAI's Chat Completions, and of the many servers that imitate it, as pieces.
+
+https://platform.openai.com/docs/api-reference/chat-streaming. Unknown fields are ignored, null stands for absent.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from models.errors import ProviderProtocolBroken
+from models.event import Usage, storable
+from tasks.providers.base import FinishPiece, Piece, ReasoningPiece, TextPiece, ToolCallPiece, UsagePiece
+from tasks.providers.failures import failure, from_error_event
+from tasks.providers.text_joiner import TextJoiner
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None  # a string with some servers, an object with others
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+_FINISH_REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "refusal",
+    "function_call": "tool_calls",
+    "max_tokens": "length",
+    "model_length": "length",
+}
+"""What is said in our words; any other reason (eos, end_turn, …) is a stop."""
+
+
+class ChunkReader:
+    """Reads the chunks of one answer; keeps what spans them: half emoji, a refusal, the finish reason."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        """Whether a finish reason was seen."""
+        self.skipped = 0
+        """Chunks that had none of what is known here."""
+        self._reason = "stop"
+        self._refused = False
+        self._text = TextJoiner()
+        self._reasoning = TextJoiner()
+        self._arguments: dict[int, TextJoiner] = {}
+
+    def read(self, data: str) -> Iterator[Piece]:
+        """The pieces in one event's data. Raises ProviderProtocolBroken, and what an error object in it means."""
+        chunk = _decoded(data)
+        if chunk.error:
+            raise from_error_event(chunk.error)
+        if not chunk.choices and not chunk.usage:
+            self.skipped += 1
+        for choice in chunk.choices or ():
+            if not choice.index:  # one answer was asked for: it is number 0
+                yield from self._choice(choice)
+        if isinstance(chunk.usage, dict):
+            yield UsagePiece(_usage(chunk.usage))
+
+    def end(self) -> Iterator[Piece]:
+        """The last pieces, once the stream has ended as it should."""
+        if reasoning := self._reasoning.end():
+            yield ReasoningPiece(reasoning)
+        if text := self._text.end():
+            yield TextPiece(text)
+        for index, joiner in self._arguments.items():
+            if arguments := joiner.end():
+                yield ToolCallPiece(index, None, None, arguments)
+        yield FinishPiece("refusal" if self._refused else self._reason)
+
+    def _choice(self, choice: _Choice) -> Iterator[Piece]:
+        delta = choice.delta
+        if delta is not None:
+            raw = delta.reasoning_content or delta.reasoning
+            if isinstance(raw, str) and (reasoning := self._reasoning.push(raw)):
+                yield ReasoningPiece(reasoning)
+            if delta.content and (text := self._text.push(delta.content)):
+                yield TextPiece(text)
+            if delta.refusal:
+                self._refused = True
+                if text := self._text.push(delta.refusal):
+                    yield TextPiece(text)
+            for number, call in enumerate(delta.tool_calls or ()):
+                yield self._tool_call(number, call)
+        if choice.finish_reason == "error":  # as OpenRouter ends an answer that its own upstream broke off
+            raise from_error_event("error")
+        if choice.finish_reason:
+            self.finished = True
+            self._reason = _FINISH_REASONS.get(choice.finish_reason, "stop")
+
+    def _tool_call(self, number: int, call: _ToolCall) -> ToolCallPiece:
+        index = number if call.index is None else call.index
+        function = call.function or _Function()
+        joiner = self._arguments.setdefault(index, TextJoiner())
+        return ToolCallPiece(index, _storable(call.id), _storable(function.name), joiner.push(function.arguments or ""))
+
+
+def _decoded(data: str) -> _Chunk:
+    try:
+        try:
+            return _decoder.decode(data)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:  # half a surrogate pair is valid JSON, but not to msgspec
+            return msgspec.convert(json.loads(data, parse_constant=_no_number), _Chunk)
+    except (ValueError, RecursionError):
+        raise failure(ProviderProtocolBroken, "The provider sent a chunk that can't be understood") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    """Some servers leave reasoning tokens out of `completion_tokens`, but none leaves them out of `total_tokens`."""
+    prompt = _count(usage, "prompt_tokens")
+    return Usage(
+        input=prompt,
+        cached=min(_count(usage.get("prompt_tokens_details"), "cached_tokens"), prompt),
+        output=max(_count(usage, "completion_tokens"), _count(usage, "total_tokens") - prompt),
+        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(counts: object, name: str) -> int:
+    """A token count out of an object that may be anything: never negative, never beyond what a database holds."""
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return min(max(value, 0), 2**31 - 1) if isinstance(value, int) else 0
