@@ -6,26 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOOLS = [
-    "cat",
-    "chmod",
-    "cksum",
-    "cp",
-    "cut",
-    "date",
-    "dirname",
-    "env",
-    "grep",
-    "ls",
-    "mkdir",
-    "mktemp",
-    "printf",
-    "rm",
-    "sed",
-    "sh",
-    "tail",
-    "touch",
-    "tr",
-]
+    "cat", "chmod", "cksum", "cp", "cut", "date", "dirname", "env", "grep", "ls",
+    "mkdir", "mktemp", "printf", "rm", "sed", "sh", "tail", "touch", "tr",
+]  # fmt: skip
 
 #: A Python of version @VERSION@ that logs what it is asked to do; @ENSUREPIP@ is `true`, `false` or a test of a file.
 PYTHON = """#!/bin/sh
@@ -111,7 +94,7 @@ class FakeMachine:
 
     def install(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Runs scripts/install, with stdout and stderr together."""
-        command = [self.project / "scripts" / "install", *arguments]
+        command = [str(self.project / "scripts" / "install"), *arguments]
         return subprocess.run(
             command,
             env=self.environ | environ,
