@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.api_key import verify_key
+from models.api_key import public_id_of, verify_key
 from models.database_threads import DatabaseThreads
 from models.errors import Forbidden, Unauthorized, Unavailable
 from models.generation import Generation
@@ -75,7 +75,8 @@ class Authenticator:
 
     async def server(self, headers: Mapping[str, str]) -> Server:
         """Who shows an API key; a revoked one is refused at once. Raises Unauthorized, Unavailable."""
-        key = await self._threads.run(verify_key, _bearer(headers) or "", self._secret)
+        plain = _bearer(headers) or ""
+        key = await self._threads.run(verify_key, plain, self._secret) if public_id_of(plain) else None
         if key is None:
             raise Unauthorized
         return Server(key.tenant_id, key.public_id, key.scope_set, key.tenant.public_id)

@@ -33,7 +33,10 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class StrictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the bodies in which an unknown field is an error: what a caller means must not be dropped in silence."""
+    """Base of the bodies in which an unknown field is an error: what a caller means must not be dropped in silence.
+
+    Write `class MessageBody(StrictBody, frozen=True)`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
