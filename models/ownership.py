@@ -1,7 +1,7 @@
 """Who works on a generation: claimed under a run number, held by a lease, given up or taken over. The run is the fence."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peewee import Case
 
@@ -58,7 +58,7 @@ def claim(generation_id: str, worker: str, lease_seconds: float, *, judge_leases
     return next(iter(rows), None)
 
 
-def may_restart() -> object:
+def may_restart() -> Any:
     """Whether a generation whose worker is lost may run anew, without anyone looking at its text."""
     return (Generation.on_worker_lost == "restart") & (Generation.crashes + 1 < Generation.max_crashes)
 
@@ -128,3 +128,28 @@ def request_cancel(generation_id: str) -> Generation | None:
     ).execute()
     found: Generation | None = Generation.get_or_none(Generation.id == generation_id)
     return found
+
+
+def restart_run(generation_id: str, run: int, lease_seconds: float) -> Generation | None:
+    """The holder's own next run, because its provider broke off. Guarded like a claim; it counts as a call, not as a crash."""
+    rows = (
+        Generation.update(
+            run=Generation.run + 1,
+            lease_until=now() + lease_seconds,
+            text="",
+            reasoning="",
+            tool_calls=None,
+            checkpoint_id=None,
+        )
+        .where(
+            (Generation.id == generation_id)
+            & (Generation.run == run)
+            & (Generation.status == Status.RUNNING)
+            & (Generation.calls < Generation.max_calls)
+            & Generation.cancel_requested_at.is_null()
+            & (Generation.deadline_at > now())
+        )
+        .returning(Generation)
+        .execute()
+    )
+    return next(iter(rows), None)

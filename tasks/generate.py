@@ -1,0 +1,211 @@
+"""The actor: claim → stream → publish → finish."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from models.database import read_now
+from models.database_threads import DatabaseThreads
+from models.ending import Ending, finish, mark_published
+from models.errors import (
+    DeadlineExceeded,
+    GenerationFailure,
+    InternalFailure,
+    PersistFailed,
+    ProviderFailure,
+    RouteUnknown,
+    SettingInvalid,
+    TooManyCalls,
+    Unavailable,
+)
+from models.event import EventId, Usage
+from models.event_log import LOG_AWAY
+from models.generation import Generation, Status
+from models.ownership import claim, give_back, restart_run, still_holds
+from models.provider_call import begin_call, end_call
+from models.route import Route
+from models.settings import Settings
+from tasks import tokenizer
+from tasks.history import provider_request
+from tasks.holdings import Holding, Holdings, Stop
+from tasks.log_writer import LogWriter
+from tasks.providers.base import ProviderRequest
+from tasks.providers.registry import Registry
+from tasks.publisher import Publisher, RunLost
+from tasks.repair import complete_log
+from tasks.run import Outcome, stream_call
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two attempts to store an ending while the database is away.
+FINISH_RETRY_SECONDS = 0.5
+
+
+class Generator:
+    """Works on one generation after another, many at a time, in one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        threads: DatabaseThreads,
+        routes: Mapping[str, Route],
+        registry: Registry,
+        holdings: Holdings,
+        writer: LogWriter,
+    ) -> None:
+        self._settings = settings
+        self._threads = threads
+        self._routes = routes
+        self._registry = registry
+        self._holdings = holdings
+        self._writer = writer
+
+    async def generate(self, generation_id: str) -> None:
+        """Claims the generation and brings it to an end, or leaves it to who owns it."""
+        healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
+        row = await self._threads.run(
+            claim, generation_id, self._holdings.worker, self._settings.lease_seconds, judge_leases=healthy
+        )
+        if row is None:
+            return
+        with self._holdings.hold(row) as holding, contextlib.suppress(RunLost):
+            await self._run(row, holding, "restarted" if row.run > 1 else None)
+
+    async def _run(self, row: Generation, holding: Holding, reason: str | None) -> None:
+        """One run, and the next where the provider broke off and the route wants to start again."""
+        publisher = Publisher(
+            row, self._writer, self._settings, lambda: self._threads.run(still_holds, row.id, row.run)
+        )
+        holding.run, holding.publisher = row.run, publisher
+        publisher.start(row.provider, row.model, reason)
+        try:
+            outcome = await self._stream(row, holding, publisher)
+            restarted = await self._restarted(row, outcome, publisher)
+            if restarted is None:
+                await self._end(row, holding, publisher, outcome)
+        finally:
+            with contextlib.suppress(RunLost):
+                await publisher.stop()
+        if restarted is not None:
+            await self._run(restarted, holding, "provider_broken")
+
+    async def _stream(self, row: Generation, holding: Holding, publisher: Publisher) -> Outcome:
+        """One provider call, from its line in the ledger to its settling."""
+        try:
+            request, number = await self._begin(row)
+            provider = self._registry.provider(row.provider)
+        except SettingInvalid as error:
+            logger.error("%s", error)
+            return Outcome(failure=InternalFailure("The service's settings do not allow this request."))
+        except GenerationFailure as failure:
+            return Outcome(failure=failure)
+        outcome = Outcome(stop=Stop.LOST)
+        try:
+            outcome = await stream_call(publisher, holding, provider, request, row.deadline_at - read_now())
+        finally:
+            if outcome.usage is None:
+                outcome.usage = await self._estimate(request, publisher)
+            await self._settle(row, number, outcome)
+        return outcome
+
+    async def _begin(self, row: Generation) -> tuple[ProviderRequest, int]:
+        route = self._routes.get(row.route)
+        if route is None:
+            raise RouteUnknown
+        request = await self._threads.run(provider_request, row, route)
+        number = await self._threads.run(begin_call, row.id, row.run, row.provider, row.model)
+        if number is None:
+            if not await self._threads.run(still_holds, row.id, row.run):
+                raise RunLost
+            raise TooManyCalls
+        return request, number
+
+    async def _estimate(self, request: ProviderRequest, publisher: Publisher) -> Usage | None:
+        """What the call used by the tokenizer's count, where the provider's own figure did not come."""
+        transcript = publisher.transcript
+        if not transcript:
+            return None
+        asked = "\n".join(message.content for message in request.messages)
+
+        def count() -> Usage:
+            output = tokenizer.count(transcript.text + transcript.reasoning, request.model)
+            return Usage(input=tokenizer.count(asked, request.model), output=output, source="estimated")
+
+        return await asyncio.to_thread(count)
+
+    async def _settle(self, row: Generation, number: int, outcome: Outcome) -> None:
+        failure = outcome.failure
+        word = "done" if outcome.finish_reason else "cancelled" if outcome.stop else "error"
+        code = failure.code if failure else None
+        try:
+            await self._threads.run(end_call, row.id, number, word, code, outcome.usage)
+        except Unavailable:
+            logger.warning("the database is away: a provider call was not settled")
+
+    async def _restarted(self, row: Generation, outcome: Outcome, publisher: Publisher) -> Generation | None:
+        """The next run's row, where the provider broke off after its first text and the route wants the answer anew."""
+        broke = isinstance(outcome.failure, ProviderFailure) and bool(publisher.transcript)
+        if not broke or row.on_provider_broken != "restart":
+            return None
+        return await self._threads.run(restart_run, row.id, row.run, self._settings.lease_seconds)
+
+    # The end
+
+    async def _end(self, row: Generation, holding: Holding, publisher: Publisher, outcome: Outcome) -> None:
+        if outcome.stop is Stop.LOST:
+            return
+        if outcome.stop is Stop.DRAINING and (row.on_worker_lost == "restart" or not publisher.transcript):
+            await self._threads.run(give_back, row.id, row.run)
+            return
+        complete = await publisher.complete(self._settings.finish_flush_seconds)
+        holding.frozen = True
+        terminal = EventId(row.run, publisher.last.seq + (1 if complete else 2))
+        ended = await self._finish(row, publisher, _ending(outcome, publisher), terminal)
+        if ended is not None:
+            await self._publish_end(ended, publisher)
+
+    async def _finish(
+        self, row: Generation, publisher: Publisher, ending: Ending, terminal: EventId
+    ) -> Generation | None:
+        """Stores the end, however often it takes: nothing is said before the commit."""
+        transcript = publisher.transcript
+        while True:
+            try:
+                return await self._threads.run(
+                    finish,
+                    row.id,
+                    row.run,
+                    ending,
+                    terminal=terminal,
+                    text=transcript.text,
+                    reasoning=transcript.reasoning,
+                    tool_calls=transcript.tool_calls_json(),
+                )
+            except Unavailable:
+                logger.warning("the database is away: an answer waits to be stored")
+                if read_now() > row.deadline_at:
+                    ending = Ending(status=Status.ERROR, failure=PersistFailed(), usage=ending.usage)
+                await asyncio.sleep(FINISH_RETRY_SECONDS)
+
+    async def _publish_end(self, ended: Generation, publisher: Publisher) -> None:
+        """The terminal event, from the committed row. Where Redis is away, a sweeper does it later."""
+        try:
+            if await complete_log(ended, publisher.tail, self._writer.append):
+                await self._threads.run(mark_published, ended.id)
+        except (*LOG_AWAY, Unavailable) as error:
+            logger.warning("a terminal event waits for the sweeper (%s)", type(error).__name__)
+
+
+def _ending(outcome: Outcome, publisher: Publisher) -> Ending:
+    """The terminal state that an outcome means, given the text so far."""
+    usage = outcome.usage
+    if outcome.finish_reason:
+        return Ending(status=Status.DONE, finish_reason=outcome.finish_reason, usage=usage)
+    if outcome.stop is Stop.CANCELLED:
+        return Ending(status=Status.CANCELLED, finish_reason="cancelled", usage=usage)
+    if publisher.transcript and (outcome.failure is None or isinstance(outcome.failure, ProviderFailure)):
+        return Ending(status=Status.INCOMPLETE, finish_reason="interrupted", usage=usage)
+    if publisher.transcript and isinstance(outcome.failure, DeadlineExceeded):
+        return Ending(status=Status.INCOMPLETE, finish_reason="limit", usage=usage)
+    return Ending(status=Status.ERROR, failure=outcome.failure or InternalFailure(), usage=usage)

@@ -1,0 +1,152 @@
+"""What this worker process holds: renewed by one statement for all, which stores their texts and brings back their cancels."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from enum import StrEnum
+
+import redis.asyncio
+
+from models.database import database
+from models.database_threads import DatabaseThreads
+from models.errors import Unavailable
+from models.event_log import CANCEL_CHANNEL, LOG_AWAY
+from models.generation import Generation
+from models.identifiers import random_name
+from models.ownership import Held, renew
+from models.periodic import beat, forget_worker
+from models.settings import Settings
+from tasks.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before a lost subscription is tried again.
+RESUBSCRIBE_SECONDS = 1.0
+
+
+class Stop(StrEnum):
+    """Why a holder has to stop before its provider has come to an end."""
+
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    DRAINING = "draining"
+
+
+class Holding:
+    """One generation that this process works on."""
+
+    def __init__(self, generation_id: str, run: int) -> None:
+        self.id = generation_id
+        self.run = run
+        self.publisher: Publisher | None = None
+        self.stop: Stop | None = None
+        self.stopped = asyncio.Event()
+        self.frozen = False
+        """Set from the first attempt to finish on: the text in the row is not touched any more."""
+        self._stored: str | None = None
+
+    def stop_for(self, reason: Stop) -> None:
+        """The first reason counts, but a lost run overrides any."""
+        if self.stop is None or reason is Stop.LOST:
+            self.stop = reason
+        self.stopped.set()
+
+    def held(self) -> Held:
+        """What the renewal stores: the text, where it has grown since the last."""
+        if self.frozen or self.publisher is None or str(self.publisher.last) == self._stored:
+            return Held(self.id, self.run)
+        transcript, reached = self.publisher.transcript, str(self.publisher.last)
+        self._stored = reached
+        return Held(self.id, self.run, transcript.text, transcript.reasoning, transcript.tool_calls_json(), reached)
+
+    def forget_stored(self) -> None:
+        """A renewal failed: the next one stores the text again."""
+        self._stored = None
+
+
+class Holdings:
+    """All of them, by id, with the two tasks that keep them."""
+
+    def __init__(self, settings: Settings, threads: DatabaseThreads) -> None:
+        self.worker = random_name("worker")
+        self._settings = settings
+        self._threads = threads
+        self._held: dict[str, Holding] = {}
+        self._now = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @contextlib.contextmanager
+    def hold(self, row: Generation) -> Iterator[Holding]:
+        """Keeps the lease of `row` for as long as the block runs."""
+        holding = self._held[row.id] = Holding(row.id, row.run)
+        self._empty.clear()
+        try:
+            yield holding
+        finally:
+            if self._held.get(row.id) is holding:
+                del self._held[row.id]
+            if not self._held:
+                self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Returns when nothing is held."""
+        await self._empty.wait()
+
+    def stop_all(self, reason: Stop) -> None:
+        for holding in list(self._held.values()):
+            holding.stop_for(reason)
+
+    async def renew_forever(self) -> None:
+        """Renews every `renew_seconds`, and at once when somebody cancels."""
+        while True:
+            await self._renew()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), self._settings.renew_seconds)
+            self._now.clear()
+
+    async def _renew(self) -> None:
+        holdings = list(self._held.values())
+        try:
+            kept = await self._threads.run(
+                _renew_and_beat, [each.held() for each in holdings], self._settings.lease_seconds, self.worker
+            )
+        except Unavailable:
+            for each in holdings:
+                each.forget_stored()
+            logger.warning("the database is away: %d leases were not renewed", len(holdings))
+            return
+        for each in holdings:
+            if each.id not in kept:
+                each.stop_for(Stop.LOST)
+            elif kept[each.id]:
+                each.stop_for(Stop.CANCELLED)
+
+    async def listen_forever(self, client: redis.asyncio.Redis) -> None:
+        """Hears of cancels as they are asked for; the renewal would bring them anyway."""
+        while True:
+            try:
+                async with client.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CANCEL_CHANNEL)
+                    async for message in channel.listen():
+                        if message["data"].decode() in self._held:
+                            self._now.set()
+            except LOG_AWAY:
+                await asyncio.sleep(RESUBSCRIBE_SECONDS)
+
+    async def forget(self) -> None:
+        """Takes the worker off the list of the living."""
+        with contextlib.suppress(Unavailable):
+            await self._threads.run(forget_worker, self.worker)
+
+
+def _renew_and_beat(held: list[Held], lease_seconds: float, worker: str) -> dict[str, bool]:
+    with database.atomic():
+        beat(worker, socket.gethostname(), os.getpid(), len(held))
+        return renew(held, lease_seconds)

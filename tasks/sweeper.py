@@ -1,0 +1,227 @@
+"""Finds what was left behind, in every web and worker process: unclaimed, past its deadline, without a worker, unpublished.
+
+Each step is one conditional statement, so that any number of sweepers do no harm; a row in the database lets one at a time work.
+"""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from peewee import Case
+
+from models.database import database, now
+from models.database_threads import DatabaseThreads
+from models.ending import Ending, end_unheld, mark_published
+from models.errors import DeadlineExceeded, Unavailable, WorkerCrashed
+from models.event import EventId
+from models.event_log import LOG_AWAY, Append, EventLog, connect_redis
+from models.generation import ENDED, OPEN, Generation, Status
+from models.identifiers import random_name
+from models.ownership import may_restart, put_back
+from models.periodic import claim_turn
+from models.settings import Settings
+from models.transcript import Transcript, transcript_of_run
+from tasks.broker import Queue
+from tasks.repair import complete_log
+
+logger = logging.getLogger(__name__)
+
+#: Rows that one sweep takes of each kind.
+BATCH = 500
+
+#: The longest pause between two enqueues of one unclaimed generation, in seconds.
+MAX_BACKOFF_SECONDS = 300
+
+
+class Sweeper(threading.Thread):
+    """A thread with an event loop and a Redis connection of its own; its statements run in the thread itself."""
+
+    def __init__(self, settings: Settings, threads: DatabaseThreads, queue: Queue, redis_url: str) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._settings = settings
+        self._threads = threads
+        self._queue = queue
+        self._redis_url = redis_url
+        self._owner = random_name("sweeper")
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the thread after the sweep under way; `join` waits for it."""
+        self._stop.set()
+
+    def run(self) -> None:
+        asyncio.run(self._sweep_forever())
+
+    async def _sweep_forever(self) -> None:
+        client = connect_redis(self._redis_url, connections=2)
+        log = EventLog(client)
+        try:
+            while not self._stop.wait(self._settings.sweep_seconds):
+                try:
+                    if self._threads.call(claim_turn, "sweep", self._owner, self._settings.sweep_seconds * 0.9):
+                        await self.sweep(log)
+                except Unavailable as error:
+                    logger.warning("nothing was swept: %s", error.message)
+                except Exception as error:
+                    logger.error("a sweep broke off: %s", type(error).__name__)
+        finally:
+            await client.aclose()
+            database.close()
+
+    async def sweep(self, log: EventLog) -> None:
+        """One look at everything. Raises Unavailable where the database is away."""
+        for row in self._threads.call(_to_end):
+            await self._end(row, log)
+        if self._threads.health.healthy_seconds() >= self._settings.lease_seconds:
+            for row in self._threads.call(_lost):
+                await self._recover(row, log)
+        self._enqueue_waiting()
+        for row in self._threads.call(_unpublished, self._settings):
+            await self._publish(row, log)
+
+    # What must end
+
+    async def _end(self, row: Generation, log: EventLog) -> None:
+        """Ends what nobody holds and nobody may start: cancelled, or past its deadline."""
+        partial = await self._partial(row, log)
+        if partial is None:
+            return
+        if row.cancel_requested_at is not None:
+            ending = Ending(status=Status.CANCELLED, finish_reason="cancelled")
+        elif partial:
+            ending = Ending(status=Status.INCOMPLETE, finish_reason="limit")
+        else:
+            ending = Ending(status=Status.ERROR, failure=DeadlineExceeded())
+        await self._end_with(row, ending, partial, log)
+
+    async def _recover(self, row: Generation, log: EventLog) -> None:
+        """A lost worker's generation that may not simply run again: its crashes are used up, or its text is to be kept."""
+        partial = await self._partial(row, log)
+        if partial is None:
+            return
+        if partial and row.on_worker_lost == "keep_partial":
+            ending = Ending(status=Status.INCOMPLETE, finish_reason="interrupted")
+            await self._end_with(row, ending, partial, log)
+        elif row.crashes + 1 >= row.max_crashes:
+            await self._end_with(row, Ending(status=Status.ERROR, failure=WorkerCrashed()), partial, log)
+        else:
+            self._threads.call(put_back, row.id, row.run)
+
+    async def _partial(self, row: Generation, log: EventLog) -> Transcript | None:
+        """The text of the row's run: the longer of the checkpoint and the log's. None: Redis is away, look again later."""
+        stored = Transcript()
+        stored.add_text(row.text)
+        stored.add_reasoning(row.reasoning)
+        for call in row.tool_call_list:
+            stored.calls[call["index"]] = call
+        if row.run == 0:
+            return Transcript()
+        try:
+            logged = transcript_of_run(await log.read(row.id), row.run)
+        except LOG_AWAY:
+            return None
+        found = logged if len(logged.text) >= len(row.text) else stored
+        return found if found.text or found.reasoning or found.calls else Transcript()
+
+    async def _end_with(self, row: Generation, ending: Ending, partial: Transcript, log: EventLog) -> None:
+        ended = self._threads.call(
+            end_unheld,
+            row,
+            ending,
+            text=partial.text,
+            reasoning=partial.reasoning,
+            tool_calls=partial.tool_calls_json(),
+        )
+        if ended is not None:
+            await self._publish(ended, log)
+
+    # What must start
+
+    def _enqueue_waiting(self) -> None:
+        """Enqueues again what nobody has claimed, ever more rarely, and only while the queue is shorter than what waits."""
+        room = self._threads.call(_count_waiting) - self._queue.length()
+        if room <= 0:
+            return
+        for generation_id in self._threads.call(_take_due, min(room, BATCH), self._settings.reenqueue_seconds):
+            self._queue.enqueue(generation_id)
+
+    # What must be said
+
+    async def _publish(self, row: Generation, log: EventLog) -> None:
+        """Completes the log of an ended generation."""
+
+        async def append(each: Append) -> EventId | None:
+            (result,) = await log.append([each])
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        try:
+            (tail,) = await log.tails([row.id])
+            if await complete_log(row, tail, append):
+                self._threads.call(mark_published, row.id)
+        except LOG_AWAY as error:
+            logger.warning("a terminal event still waits (%s)", type(error).__name__)
+
+
+def _expired() -> Any:
+    return (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
+
+
+def _to_end() -> list[Generation]:
+    over = Generation.cancel_requested_at.is_null(False) | (Generation.deadline_at <= now())
+    unheld = (Generation.status == Status.QUEUED) | _expired()
+    return list(Generation.select().where(Generation.status.in_(OPEN) & unheld & over).limit(BATCH))
+
+
+def _lost() -> list[Generation]:
+    return list(
+        Generation.select()
+        .where(
+            _expired() & ~may_restart() & Generation.cancel_requested_at.is_null() & (Generation.deadline_at > now())
+        )
+        .limit(BATCH)
+    )
+
+
+def _waiting() -> Any:
+    return (Generation.status == Status.QUEUED) | (_expired() & may_restart())
+
+
+def _count_waiting() -> int:
+    return Generation.select().where(Generation.status.in_(OPEN) & _waiting()).count()
+
+
+def _take_due(limit: int, first_seconds: float) -> list[str]:
+    """Marks as enqueued, oldest first, what is due, and returns the ids. The pause doubles with each time."""
+    due = (
+        Generation.select(Generation.id)
+        .where(Generation.status.in_(OPEN) & _waiting() & (Generation.enqueue_at <= now()))
+        .order_by(Generation.created_at)
+        .limit(limit)
+    )
+    steps = [(Generation.enqueues == step, min(first_seconds * 2**step, MAX_BACKOFF_SECONDS)) for step in range(8)]
+    rows = (
+        Generation.update(enqueue_at=now() + Case(None, steps, MAX_BACKOFF_SECONDS), enqueues=Generation.enqueues + 1)
+        .where(Generation.id.in_(due) & _waiting() & (Generation.enqueue_at <= now()))
+        .returning(Generation.id)
+        .tuples()
+        .execute()
+    )
+    return [row[0] for row in rows]
+
+
+def _unpublished(settings: Settings) -> list[Generation]:
+    """Ended a moment ago at least (its holder publishes first), and not so long ago that its log would be over."""
+    return list(
+        Generation.select()
+        .where(
+            Generation.status.in_(ENDED)
+            & ~Generation.terminal_published
+            & Generation.terminal_id.is_null(False)
+            & (Generation.finished_at <= now() - min(1.0, settings.sweep_seconds))
+            & (Generation.finished_at > now() - Generation.retention_seconds)
+        )
+        .limit(BATCH)
+    )

@@ -1,0 +1,138 @@
+"""A worker process: Dramatiq's threads in front, one event loop in which all generations of the process run."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Coroutine
+
+import dramatiq
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.middleware import Middleware
+
+from models.database import connect
+from models.database_threads import DatabaseThreads
+from models.event_log import EventLog, connect_redis
+from models.redis_address import broker_url, redis_url
+from models.route import load_routes
+from models.settings import Settings
+from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
+from tasks.generate import Generator
+from tasks.holdings import Holdings, Stop
+from tasks.log_writer import LogWriter
+from tasks.providers.registry import Registry
+from tasks.sweeper import Sweeper
+
+logger = logging.getLogger(__name__)
+
+#: How often an idle consumer looks into the queue, in ms.
+POLL_MS = 100
+
+#: Seconds beyond the drain after which a worker that hangs ends itself.
+LAST_SECONDS = 3.0
+
+
+class WorkerState(Middleware):
+    """What lives in the worker's event loop: made before the first message is taken, taken down after the last."""
+
+    def __init__(self, settings: Settings, threads: DatabaseThreads) -> None:
+        self.settings = settings
+        self.threads = threads
+        self.routes = load_routes(settings)
+        self.registry = Registry(settings)
+        for route in self.routes.values():
+            self.registry.provider(route.provider_and_model[0])  # a wrong setting is told now, not to a visitor
+        self.holdings = Holdings(settings, threads)
+        self._client = connect_redis(redis_url(settings))
+        self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)
+        self._writer = LogWriter(EventLog(self._client))
+        self._generator = Generator(settings, threads, self.routes, self.registry, self.holdings, self._writer)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def generate(self, generation_id: str) -> None:
+        """The actor. What goes wrong here is a defect: the generation is left to the sweeper, the message is done."""
+        try:
+            await self._generator.generate(generation_id)
+        except Exception as error:
+            logger.error("generation %s broke off: %s", generation_id, type(error).__name__)
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        run_in_loop(self._start())
+
+    async def _start(self) -> None:
+        work: list[Coroutine[object, object, None]] = [
+            self._writer.run(),
+            self.holdings.renew_forever(),
+            self.holdings.listen_forever(self._listening),
+        ]
+        self._tasks = [asyncio.create_task(each) for each in work]
+
+    async def drain(self) -> None:
+        """Lets what runs come to its end within the drain time, then hands the rest on."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.holdings.wait_empty(), self.settings.worker_drain_seconds)
+        self.holdings.stop_all(Stop.DRAINING)
+        await self.holdings.wait_empty()
+
+    async def close(self) -> None:
+        """Ends the process's own tasks and connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.holdings.forget()
+        await self.registry.aclose()
+        await self._client.aclose()
+        await self._listening.aclose()
+
+
+def run_in_loop(work: Coroutine[object, object, None]) -> None:
+    """Runs `work` in the worker's event loop and waits for it."""
+    thread = get_event_loop_thread()
+    assert thread is not None, "the AsyncIO middleware starts the loop first"
+    asyncio.run_coroutine_threadsafe(work, thread.loop).result()
+
+
+def work(settings: Settings) -> int:
+    """Runs a worker until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread starts: they inherit it
+    connect(settings)
+    threads = DatabaseThreads(settings.database_threads)
+    state = WorkerState(settings, threads)
+    broker = make_broker(
+        broker_url(settings), connections=settings.worker_threads + 50, middleware=[UvloopAsyncIO(), state]
+    )
+    declare_actor(broker, state.generate)
+    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=POLL_MS, worker_threads=settings.worker_threads)
+    worker.queue_prefetch = settings.worker_threads  # no more than it can start now
+    queue = Queue(broker_url(settings))
+    sweeper = Sweeper(settings, threads, queue, redis_url(settings))
+    worker.start()
+    sweeper.start()
+    logger.info("worker %s is ready for %d generations at once", state.holdings.worker, settings.worker_threads)
+    signal.sigwait(signals)
+    _stop(settings, worker, state, sweeper)
+    queue.close()
+    threads.close()
+    logger.info("worker %s has stopped", state.holdings.worker)
+    return 0
+
+
+def _stop(settings: Settings, worker: dramatiq.Worker, state: WorkerState, sweeper: Sweeper) -> None:
+    """Takes nothing new, drains, hands on; a hanging part ends with the process."""
+    logger.info("stopping: %d generations have %g s", len(state.holdings), settings.worker_drain_seconds)
+    watchdog = threading.Timer(settings.worker_drain_seconds + LAST_SECONDS, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()
+    sweeper.stop()
+    for consumer in worker.consumers.values():
+        consumer.prefetch = 0
+        if consumer.consumer is not None:
+            consumer.consumer.prefetch = 0  # type: ignore[attr-defined]
+    run_in_loop(state.drain())
+    run_in_loop(state.close())
+    worker.stop()
+    sweeper.join()
+    watchdog.cancel()
