@@ -1,5 +1,6 @@
 """Which Redis the settings mean: for the event log and for the queue. And where the private one listens."""
 
+import contextlib
 import os
 import re
 import tempfile
@@ -68,6 +69,18 @@ def make_private_socket(settings: Settings) -> Path:
             _record(settings).write_text(f"{path}\n")
             return path
     raise SettingInvalid("no folder is short enough for Redis' socket: set TMPDIR, or --data to a shorter path")
+
+
+def remove_private_socket(settings: Settings) -> None:
+    """Takes away the socket that a killed server left behind, and the folder that was made for it."""
+    path = private_socket(settings)
+    if path is None:
+        return
+    path.unlink(missing_ok=True)
+    if path.parent != settings.data_path:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+        _record(settings).unlink(missing_ok=True)
 
 
 def _record(settings: Settings) -> Path:

@@ -10,7 +10,14 @@ import pytest
 from redis.connection import ConnectionPool
 
 from models.errors import SettingInvalid
-from models.redis_address import SOCKET_PATH_BYTES, broker_url, make_private_socket, private_socket, redis_url
+from models.redis_address import (
+    SOCKET_PATH_BYTES,
+    broker_url,
+    make_private_socket,
+    private_socket,
+    redis_url,
+    remove_private_socket,
+)
 from models.settings import Settings
 
 
@@ -115,8 +122,9 @@ def test_a_path_too_long_for_a_socket_gets_a_private_folder_that_is_found_again(
         with listen(path):
             assert understood(redis_url(settings))["path"] == str(path)
     finally:
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
+        remove_private_socket(settings)
+    assert private_socket(settings) is None
+    assert not path.parent.exists()
 
 
 def test_a_private_folder_that_was_cleared_away_or_opened_to_others_is_not_used_again(deep: Path) -> None:
@@ -134,4 +142,7 @@ def test_a_private_folder_that_was_cleared_away_or_opened_to_others_is_not_used_
 def test_a_short_path_needs_no_folder_of_its_own(short: Path) -> None:
     settings = Settings(data=str(short))
     assert make_private_socket(settings) == private_socket(settings) == short / "redis.sock"
+    assert list(short.iterdir()) == []
+    listen(short / "redis.sock").close()
+    remove_private_socket(settings)
     assert list(short.iterdir()) == []
