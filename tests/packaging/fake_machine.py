@@ -13,11 +13,11 @@ TOOLS = [
 #: A Python of version @VERSION@ that logs what it is asked to do; @ENSUREPIP@ is `true`, `false` or a test of a file.
 PYTHON = """#!/bin/sh
 case $1,$2 in
--c,*version_info\\ \\<\\ *) [ @MINOR@ -ge 11 ] ;;
--c,*version_info\\ \\>=\\ *) [ @MINOR@ -lt 14 ] ;;
+-c,*version_info\\ \\<\\ \\(3,\\ 11\\)*) [ @MINOR@ -ge 11 ] ;;
+-c,*version_info\\ \\>=\\ \\(3,\\ 14\\)*) [ @MINOR@ -lt 14 ] ;;
 -c,*ensurepip*) @ENSUREPIP@ ;;
 -c,*python_version*) echo @VERSION@ ;;
--c,*) ;;
+-c,import\\ pip) ;;
 -V,*) echo Python @VERSION@ ;;
 -m,venv)
     echo "venv by ${0##*/} in $3" >>"$CALLS"

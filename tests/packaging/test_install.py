@@ -32,6 +32,8 @@ def test_it_makes_a_venv_and_installs_the_locked_packages_and_the_project(machin
     ("there", "taken"),
     [
         ({"python3": "3.12.1", "python3.11": "3.11.2", "python3.13": "3.13.5", "python3.14": "3.14.0"}, "python3.13"),
+        ({"python3.11": "3.11.2", "python3.13": "3.13.5", "python3.12": "3.12.1"}, "python3.13"),
+        ({"python3.11": "3.11.2", "python3.12": "3.12.1"}, "python3.12"),
         ({"python3": "3.14.0", "python3.14": "3.14.0", "python3.11": "3.11.2"}, "python3.11"),
         ({"python3": "3.13.5", "python3.14": "3.14.0"}, "python3.14"),
         ({"python3": "3.15.0"}, "python3"),
@@ -164,9 +166,12 @@ def test_a_venv_left_unfinished_by_a_kill_is_made_again(machine: FakeMachine) ->
 
 def test_a_half_made_venv_is_made_again(machine: FakeMachine) -> None:
     machine.python("python3", "3.11.2")
-    (machine.project / ".venv" / "bin").mkdir(parents=True)
+    stray = machine.project / ".venv" / "bin" / "python3.9"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
     assert machine.install().returncode == 0
     assert machine.calls[0] == "venv by python3 in .venv"
+    assert not stray.exists()
 
 
 def test_a_moved_project_makes_its_venv_again(machine: FakeMachine, tmp_path: Path) -> None:
@@ -184,6 +189,18 @@ def test_pip_failing_is_said_and_tried_again_next_time(machine: FakeMachine) -> 
     assert "pip could not install requirements/runtime.txt" in done.stdout
     assert machine.install().returncode == 0
     assert machine.calls[2:] == [RUNTIME, PROJECT]
+
+
+def test_an_upgrade_that_broke_off_is_not_taken_for_the_state_before(machine: FakeMachine) -> None:
+    machine.python("python3", "3.11.2")
+    machine.install()
+    project = machine.project / "pyproject.toml"
+    before = project.read_text()
+    project.write_text(before + "# changed\n")
+    assert machine.install(PIP_BREAKS_ON="--editable").returncode == 1
+    project.write_text(before)
+    machine.install()
+    assert machine.calls[5:] == [RUNTIME, PROJECT]
 
 
 @pytest.mark.parametrize("version", ["", "6.0.16"])
