@@ -92,11 +92,10 @@ class FakeMachine:
         """Puts a command on PATH that logs its arguments and then does `then`."""
         self.command(name, f'echo "{name} $*" >>"$CALLS"\n{then}')
 
-    def install(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        """Runs scripts/install, with stdout and stderr together."""
-        command = [str(self.project / "scripts" / "install"), *arguments]
+    def script(self, name: str, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Runs a script of the project's, with stdout and stderr together."""
         return subprocess.run(
-            command,
+            [str(self.project / "scripts" / name), *arguments],
             env=self.environ | environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -104,3 +103,7 @@ class FakeMachine:
             text=True,
             timeout=30,
         )
+
+    def install(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Runs scripts/install."""
+        return self.script("install", *arguments, **environ)
