@@ -1,0 +1,93 @@
+"""The web application's table of contents."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from models.database_threads import DatabaseThreads
+from models.event_log import EventLog, connect_redis
+from models.redis_address import broker_url, redis_url
+from models.route import load_routes
+from models.secret import load_secret
+from models.settings import Settings
+from streamer import chat, health, pages, session
+from streamer.auth import Authenticator
+from streamer.error_handlers import exception_handlers
+from streamer.event_stream import PATH, EventStream
+from streamer.hub import Hub
+from streamer.middleware import middleware
+from streamer.services import Services
+from tasks.broker import Queue
+from tasks.sweeper import Sweeper
+
+routes = [*session.routes, *chat.routes, *health.routes, *pages.routes]
+
+
+def create_app(settings: Settings) -> "Application":
+    """The whole web side. Its database is connected already; everything else begins with the lifespan."""
+    return Application(settings)
+
+
+class Application:
+    """Starlette for everything but the event streams, which skip its middleware."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._starlette = Starlette(
+            routes=routes, middleware=middleware, exception_handlers=exception_handlers, lifespan=self._lifespan
+        )
+        self._events: ASGIApp | None = None
+        self.hub: Hub | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._events is not None and PATH.fullmatch(scope["path"]):
+            await self._events(scope, receive, send)
+        else:
+            await self._starlette(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with running_services(self._settings) as services:
+            self.hub = services.hub
+            self._events = EventStream(services)
+            yield {"services": services}
+
+
+@contextlib.asynccontextmanager
+async def running_services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything that lives as long as the process, with its tasks under way."""
+    url = redis_url(settings)
+    threads = DatabaseThreads(settings.database_threads)
+    client, subscriber = connect_redis(url), connect_redis(url, timeout_seconds=None, connections=4)
+    log, queue = EventLog(client), Queue(broker_url(settings))
+    hub = Hub(settings, threads, log, subscriber)
+    services = Services(
+        settings=settings,
+        routes=load_routes(settings),
+        threads=threads,
+        auth=Authenticator(settings, load_secret(settings), threads),
+        hub=hub,
+        log=log,
+        queue=queue,
+        client=client,
+    )
+    sweeper = Sweeper(settings, threads, queue, url)
+    tasks = [asyncio.create_task(hub.listen_forever()), asyncio.create_task(hub.tick_forever())]
+    sweeper.start()
+    try:
+        yield services
+    finally:
+        sweeper.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await hub.close()
+        await asyncio.to_thread(sweeper.join)
+        await client.aclose()
+        await subscriber.aclose()
+        await asyncio.to_thread(queue.close)
+        await asyncio.to_thread(threads.close)

@@ -1,0 +1,155 @@
+"""`GET /ai/v1/chat/{id}/events`: an event-stream response of our own, outside the middleware, fed by the hub.
+
+Frames are shared by all viewers of a generation, so a viewer costs a cursor and the kernel's send.
+"""
+
+import asyncio
+import contextlib
+import random
+import re
+import time
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from models.errors import MethodNotAllowed, NotFound
+from models.event import EventId
+from models.generation import Generation, Status, find_owned
+from streamer.auth import Viewer as Credential
+from streamer.channel import Viewer
+from streamer.error_handlers import error_response, is_expected, log_unexpected
+from streamer.middleware import log_access, security_headers
+from streamer.request_id import request_id_of
+from streamer.services import Services
+from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, opening, queued_frame
+
+PATH = re.compile(r"/ai/v1/chat/([^/]{1,64})/events")
+
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+}
+
+#: Seconds between two looks at whether a stream's credential is still good.
+CREDENTIAL_SECONDS = 5.0
+
+
+class EventStream:
+    """The ASGI application of the one hot path."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, request_id, status = time.monotonic(), request_id_of(scope), 0
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_noting_status)
+        except Exception as error:
+            if status or not is_expected(error):
+                log_unexpected(error, request_id)
+            if not status:
+                await error_response(error, request_id)(scope, receive, send_noting_status)
+        finally:
+            log_access(scope, status, time.monotonic() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that may fail comes before the first byte; then it only streams."""
+        if scope["method"] != "GET":
+            raise MethodNotAllowed(allow="GET")
+        found = PATH.fullmatch(scope["path"])
+        assert found is not None, "the application sends only such paths here"
+        headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
+        services = self._services
+        credential = await services.auth.viewer(headers, query.get("ticket"), found[1])
+        row = await services.threads.run(find_owned, found[1], credential.tenant_id, credential.user)
+        if row is None:
+            raise NotFound
+        cursor = cursor_of(headers.get("last-event-id"), query.get("after"))
+        if row.terminal is not None and cursor is not None and cursor >= row.terminal:
+            await Response(status_code=204, headers=_common(scope))(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _raw({**_common(scope), **_HEADERS})})
+        await self._stream(row, cursor, credential, receive, send)
+
+    async def _stream(
+        self, row: Generation, cursor: EventId | None, credential: Credential, receive: Receive, send: Send
+    ) -> None:
+        services = self._services
+        if services.hub.draining or services.hub.viewers >= services.settings.max_viewers:
+            code = "draining" if services.hub.draining else "overloaded"
+            await _send_last(send, close_frame(code, reconnect=True, retry_ms=_jittered(2000)))
+            return
+        await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
+        viewer = await services.hub.join(row.id, cursor)
+        leaving = asyncio.create_task(_notice_leaving(receive, viewer))
+        guarding = asyncio.create_task(self._guard(credential, viewer))
+        try:
+            await self._feed(viewer, send)
+        finally:
+            services.hub.leave(viewer)
+            for task in (leaving, guarding):
+                task.cancel()
+            await asyncio.gather(leaving, guarding, return_exceptions=True)
+
+    async def _feed(self, viewer: Viewer, send: Send) -> None:
+        """Writes what there is, then waits for more; a viewer that takes nothing for too long is left."""
+        loop, settings = asyncio.get_running_loop(), self._services.settings
+        with contextlib.suppress(TimeoutError):
+            while not viewer.gone:
+                data, last = viewer.take()
+                if not data and viewer.closing is not None:
+                    code, reconnect = viewer.closing
+                    await _send_last(send, close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)))
+                    return
+                if not data and loop.time() - viewer.quiet_since >= settings.keepalive_seconds:
+                    data = KEEP_ALIVE
+                if data:
+                    async with asyncio.timeout(settings.send_timeout_seconds):
+                        await (_send_last if last else _send)(send, data)
+                    viewer.quiet_since = loop.time()
+                    if last:
+                        return
+                else:
+                    await viewer.wait()
+
+    async def _guard(self, credential: Credential, viewer: Viewer) -> None:
+        """Closes the stream when its credential expires or is revoked; the generation goes on."""
+        while await self._services.auth.still_good(credential):  # noqa: ASYNC110 - nobody tells when a key is revoked
+            await asyncio.sleep(min(CREDENTIAL_SECONDS, max(0.1, credential.expires_at - time.time())))
+        viewer.close("auth_expired", reconnect=False)
+
+
+async def _notice_leaving(receive: Receive, viewer: Viewer) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    viewer.gone = True
+    viewer.wake()
+
+
+async def _send(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _send_last(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+def _common(scope: Scope) -> dict[str, str]:
+    return {**security_headers(scope["path"]), "x-request-id": request_id_of(scope)}
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _jittered(milliseconds: int) -> int:
+    """Between one and two times as long, so that not all come back at once."""
+    return int(milliseconds * (1 + random.random()))  # noqa: S311

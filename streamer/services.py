@@ -1,0 +1,45 @@
+"""What a web process's requests share: made in the lifespan, handed on as `request.state.services`."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from models.database_threads import DatabaseThreads
+from models.errors import Unavailable
+from models.event_log import LOG_AWAY, EventLog
+from models.route import Route
+from models.settings import Settings
+from streamer.auth import Authenticator
+from streamer.hub import Hub
+from tasks.broker import Queue
+
+#: Seconds that a request waits for a sign of life from Redis.
+PING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Nothing in it belongs to a single request."""
+
+    settings: Settings
+    routes: Mapping[str, Route]
+    threads: DatabaseThreads
+    auth: Authenticator
+    hub: Hub
+    log: EventLog
+    queue: Queue
+    client: redis.asyncio.Redis
+
+    async def require_redis(self) -> None:
+        """Raises Unavailable where Redis is away: before anything is stored for a request that needs it."""
+        ping = asyncio.ensure_future(self.client.ping())
+        done, _ = await asyncio.wait({ping}, timeout=PING_SECONDS)
+        if not done or isinstance(ping.exception(), LOG_AWAY):
+            raise Unavailable("Redis is away; nothing was stored. Try again.", retry_after_seconds=2)
+        ping.result()
+
+    async def enqueue(self, generation_id: str) -> None:
+        """Hands a committed generation to the workers. Raises Unavailable; a sweeper does it later then."""
+        await asyncio.get_running_loop().run_in_executor(self.queue.pool, self.queue.enqueue, generation_id)
