@@ -45,6 +45,7 @@ async function signIn() {
 
 chat.getToken = (wish) => tokens.get(wish);
 chat.words = { accessHelp: HOW_TO_SIGN_IN };
+chat.suggestions = ["What happens when I press Send?", "What if I reload the page while you answer?", "Who gets to see the provider's key?"];
 addEventListener("hashchange", signIn);
 signIn();
 
@@ -91,7 +92,7 @@ function drawFigures() {
   say(byId("resumes"), shown?.id ? String(shown.resumes) : "–");
   say(byId("verified"), proven ? "✓ SHA-256" : shown?.settled && shown.id ? "not compared" : "–");
   byId("verified").classList.toggle("good", Boolean(proven));
-  say(byId("brief"), shown?.id ? `first token ${first} · ${tokens} tokens · ${shown.resumes} resumes` : "the way of a token");
+  say(byId("brief"), shown?.id ? [first, `${tokens} tokens`, ...(shown.resumes ? [`${shown.resumes} resumed`] : [])].join(" · ") : "the way of a token");
 }
 
 const duration = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`);
@@ -105,12 +106,16 @@ for (const name of ["start", "delta", "end", "change"]) {
   });
 }
 
+const COPIED = "Copied";
+
 document.addEventListener("click", async ({ target }) => {
   const what = target.dataset?.copies;
   if (!what) return;
   const text = what === "id" ? shown.id : curl(shown.self, await tokens.get().catch(() => "$TOKEN"));
-  say(target, (await copy(text)) ? "Copied" : "Select it");
-  setTimeout(() => say(target, "Copy"), 1500);
+  const label = target.textContent;
+  if (label === COPIED) return;
+  say(target, (await copy(text)) ? COPIED : "Select it instead");
+  setTimeout(() => say(target, label), 1500);
 });
 
 const wide = matchMedia("(min-width: 901px)");

@@ -121,6 +121,7 @@ textarea {
   flex: 1; min-width: 0; field-sizing: content; min-height: 2.5rem; max-height: 11rem; resize: none; border: 0; outline: none;
   padding: 0.45rem 0.75rem; background: transparent; line-height: 1.6; scrollbar-width: thin;
 }
+textarea:focus-visible { outline: none; } /* the composer around it shows the focus */
 textarea::placeholder { color: var(--muted); opacity: 1; }
 .round {
   flex: none; display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border: 0; border-radius: 50%;
@@ -129,7 +130,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 .round:hover:not(:disabled) { background: color-mix(in srgb, var(--accent) 88%, var(--ink)); }
 .round:disabled { background: var(--line); color: var(--muted); }
 .stop { background: var(--ink); color: var(--surface); }
-.stop .icon { fill: currentColor; }
+.stop .icon { width: 1.4em; height: 1.4em; fill: currentColor; }
 
 .line { display: flex; align-items: center; gap: 0.5rem; min-height: 2.1rem; padding: 0.25rem 0.6rem 0; color: var(--muted); font-size: 0.82em; }
 .line .quiet { margin-inline-start: auto; flex: none; }
@@ -149,7 +150,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
   .greeting { font-size: 1.4em; }
   .bubble { max-width: 90%; }
 }
-@media (pointer: coarse) { .hint { display: none; } }
+@media (pointer: coarse), (max-width: 480px) { .hint { display: none; } }
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }
 }

@@ -53,6 +53,7 @@ export class View {
     this.empty = element("div", { className: "empty" }, this.greeting, this.suggestions);
     this.turns = element("div", { className: "turns" });
     this.log = element("div", { className: "log", role: "log", tabIndex: 0, "aria-label": words.logLabel, onscroll: () => this.#noteScroll() }, this.empty, this.turns);
+    new ResizeObserver(() => this.#follows && this.#toBottom()).observe(this.log);
     this.latest = element("button", { type: "button", className: "latest", hidden: true, "aria-label": words.latest, title: words.latest, onclick: () => this.#jump() }, icon(ICONS.down));
 
     this.input = element("textarea", { rows: 1, id: "message", placeholder: words.placeholder, autocomplete: "off", enterKeyHint: "send" });
@@ -113,26 +114,27 @@ export class View {
     this.stop.disabled = Boolean(running?.stopping);
     this.#noteInput();
     show(this.fresh, Boolean(last) && !running);
-    const { kind, text } = this.#situation(last, running);
+    const { kind, text, seen } = this.#situation(last, running);
     if (this.dot.dataset.kind !== kind) this.dot.dataset.kind = kind;
     say(this.status, text);
-    show(this.hint, text === "");
-    show(this.dot, text !== "");
+    this.status.classList.toggle("unseen", !seen);
+    show(this.dot, seen);
+    show(this.hint, !seen);
   }
 
-  /** The one line about what is going on, and the colour of its dot. */
+  /** The one line about what is going on. What the log shows already is not `seen`, only said to those who listen. */
   #situation(last, running) {
     const words = this.#words;
-    if (!last) return { kind: "idle", text: "" };
-    if (!running) return { kind: "idle", text: endWords(last, words) };
-    if (running.stopError) return { kind: "bad", text: words.stopFailed(running.stopError) };
-    if (running.stopping) return { kind: "busy", text: words.stopping };
+    if (!last) return { kind: "idle", text: "", seen: false };
+    if (!running) return { kind: "idle", text: endWords(last, words), seen: false };
+    if (running.stopError) return { kind: "bad", text: words.stopFailed(running.stopError), seen: true };
     const { link } = this.#chat;
-    if (link === "offline") return { kind: "bad", text: words.offline };
-    if (link === "reconnecting") return { kind: "bad", text: words.reconnecting };
-    if (running.generation.text === "") return { kind: "busy", text: pendingWords(running, words) };
-    if (running.generation.repaired) return { kind: "busy", text: words.checking };
-    return { kind: "live", text: link === "polling" ? words.polling : words.answering };
+    if (link === "offline") return { kind: "bad", text: words.offline, seen: true };
+    if (link === "reconnecting") return { kind: "bad", text: words.reconnecting, seen: true };
+    if (running.generation.text === "") return { kind: "busy", text: pendingWords(running, words), seen: false };
+    if (running.stopping) return { kind: "busy", text: words.stopping, seen: true };
+    if (running.generation.repaired) return { kind: "busy", text: words.checking, seen: true };
+    return { kind: "live", text: link === "polling" ? words.polling : words.answering, seen: true };
   }
 
   // Typing
