@@ -81,10 +81,11 @@ def renew(held: Sequence[Held], lease_seconds: float) -> dict[str, bool]:
             "tool_calls = coalesce(held.tool_calls, generation.tool_calls), "
             "checkpoint_id = coalesce(held.checkpoint_id, generation.checkpoint_id) "
             "FROM held WHERE generation.id = held.id AND generation.run = held.run AND generation.status = 'running' "
-            "RETURNING generation.id, generation.cancel_requested_at IS NOT NULL",
+            "RETURNING generation.id, generation.cancel_requested_at",
             [value for row in rows for value in row] + [lease_seconds],
         )
-        kept |= {row[0]: bool(row[1]) for row in cursor.fetchall()}
+        # The column itself: SQLite 3.40 answers `… IS NOT NULL` wrongly in the RETURNING of an UPDATE … FROM.
+        kept |= {row[0]: row[1] is not None for row in cursor.fetchall()}
     return kept
 
 

@@ -44,11 +44,11 @@ class Sweeper(threading.Thread):
         self._queue = queue
         self._redis_url = redis_url
         self._owner = random_name("sweeper")
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Ends the thread after the sweep under way; `join` waits for it."""
-        self._stop.set()
+        self._stopping.set()
 
     def run(self) -> None:
         asyncio.run(self._sweep_forever())
@@ -57,7 +57,7 @@ class Sweeper(threading.Thread):
         client = connect_redis(self._redis_url, connections=2)
         log = EventLog(client)
         try:
-            while not self._stop.wait(self._settings.sweep_seconds):
+            while not self._stopping.wait(self._settings.sweep_seconds):
                 try:
                     if self._threads.call(claim_turn, "sweep", self._owner, self._settings.sweep_seconds * 0.9):
                         await self.sweep(log)
