@@ -1,0 +1,146 @@
+"""The command `streamer`: reads the command line, and runs what it names. Heavy imports wait until then."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from models.errors import StreamerError
+from models.settings import Settings
+from streamer import cli_help
+
+#: Exit codes.
+DONE, NOT_POSSIBLE, DEFECT, INTERRUPTED = 0, 1, 70, 130
+
+Command = Callable[[Settings, argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; what the operator can mend is one line on stderr."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_environ(
+            data=chosen.data, host=getattr(chosen, "host", None), port=getattr(chosen, "port", None)
+        )
+        return int(chosen.run(settings, chosen))
+    except StreamerError as error:
+        return _fail(str(error), NOT_POSSIBLE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return NOT_POSSIBLE
+    except Exception as error:
+        from streamer.logging_setup import described
+
+        return _fail(f"a defect of the program: {described(error)}", DEFECT)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"streamer: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _described(argparse.ArgumentParser(prog="streamer"), "streamer")
+    parser.add_argument("--version", action="version", version=f"streamer {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, run in (("up", _up), ("serve", _serve)):
+        command = _command(commands, name, run)
+        command.add_argument("--host", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
+        command.add_argument("--port", type=int, metavar="N", help="port to listen on (default 8000; 0: any free one)")
+    _command(commands, "worker", _worker)
+    _command(commands, "migrate", _migrate)
+    link = _command(commands, "link", _link)
+    link.add_argument("--url", help="where people reach the service, if not where `streamer up` answers")
+    _add_keys(commands)
+    return parser
+
+
+def _add_keys(commands: Any) -> None:
+    keys = _described(commands.add_parser("keys", help=cli_help.SUMMARIES["keys"]), "keys")
+    actions = keys.add_subparsers(metavar="ACTION", required=True)
+    create = _command(actions, "create", _keys_create, "keys create")
+    create.add_argument("--name", required=True, help="what the key is for; shown in the list")
+    create.add_argument("--scopes", default="session chat", help='words with spaces between (default "session chat")')
+    create.add_argument(
+        "--expires-days", type=float, metavar="D", help="days that the key is good for (default: for ever)"
+    )
+    _command(actions, "list", _keys_list, "keys list")
+    revoke = _command(actions, "revoke", _keys_revoke, "keys revoke")
+    revoke.add_argument("id", metavar="ID", help="the key's id, as in the list")
+
+
+def _command(commands: Any, name: str, run: Command, text: str = "") -> argparse.ArgumentParser:
+    parser = _described(commands.add_parser(name, help=cli_help.SUMMARIES[text or name]), text or name)
+    parser.add_argument("--data", metavar="FOLDER", help="the data folder (default ./data)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _described(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = cli_help.SUMMARIES[name]
+    parser.epilog = cli_help.epilog(name)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("streamer")
+    except PackageNotFoundError:
+        return "from a checkout"
+
+
+def _up(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.logging_setup import configure_logging
+    from streamer.up import up
+
+    configure_logging(settings, "up")
+    return up(settings)
+
+
+def _serve(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.logging_setup import configure_logging
+    from streamer.server import serve
+
+    configure_logging(settings, "web")
+    return int(serve(settings))
+
+
+def _worker(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.logging_setup import configure_logging
+    from tasks.worker import work
+
+    configure_logging(settings, "worker")
+    return work(settings)
+
+
+def _migrate(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.migrate import migrate
+
+    return migrate(settings)
+
+
+def _link(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.link import link
+
+    return link(settings, chosen.url)
+
+
+def _keys_create(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.keys import create
+
+    return create(settings, chosen.name, chosen.scopes, chosen.expires_days)
+
+
+def _keys_list(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.keys import show
+
+    return show(settings)
+
+
+def _keys_revoke(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.keys import revoke
+
+    return revoke(settings, chosen.id)

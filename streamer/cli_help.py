@@ -1,0 +1,83 @@
+"""What `streamer … --help` teaches: examples, the settings that matter, exit codes."""
+
+from dataclasses import fields
+
+from models.settings import Settings, env_name
+
+SUMMARIES = {
+    "streamer": "AI chat for any site, self-hosted: streams that lose nothing, keys that never leave the server.",
+    "up": "Run the whole service on this machine: private Redis, SQLite, one worker, the web server. Ctrl-C stops it.",
+    "serve": "Run one web process. `streamer up` does so by itself; alone it is for more than one machine.",
+    "worker": "Run one worker process. `streamer up` does so by itself; alone it is for more than one machine.",
+    "migrate": "Bring the database's schema up to date. `streamer up` does so by itself.",
+    "link": "Print a fresh address of the chat page, which lets its holder in until the grant expires.",
+    "keys": "Make, list and revoke API keys: what your own servers show to get in.",
+    "keys create": "Make an API key and print it. It is shown this once.",
+    "keys list": "List all API keys, with their ids; the keys themselves are not stored. Times are UTC.",
+    "keys revoke": "Revoke an API key for good, and with it all tokens and open streams that it gave, within 15 s.",
+}
+
+EXAMPLES = {
+    "streamer": ["streamer up", 'streamer keys create --name "my site"', "streamer COMMAND --help"],
+    "up": [
+        "streamer up",
+        "streamer up --port 9000 --data /srv/streamer",
+        "OPENAI_API_KEY=sk-… streamer up",
+        "REDIS_URL=redis://10.0.0.5/0 streamer up --host 0.0.0.0",
+    ],
+    "serve": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer serve --host 0.0.0.0"],
+    "worker": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer worker"],
+    "migrate": ["streamer migrate --data /srv/streamer"],
+    "link": ["streamer link", "streamer link --url https://chat.example.org"],
+    "keys": [
+        'streamer keys create --name "my site"',
+        "streamer keys list",
+        "streamer keys revoke key_0123456789abcdef",
+    ],
+    "keys create": [
+        'streamer keys create --name "my site"',
+        'streamer keys create --name reports --scopes "chat" --expires-days 30',
+    ],
+    "keys list": ["streamer keys list"],
+    "keys revoke": ["streamer keys revoke key_0123456789abcdef"],
+}
+
+SETTINGS = {
+    "up": ["data", "host", "port", "openai_api_key", "model", "redis_url", "database_url", "routes_file", "log_level"],
+    "serve": ["data", "host", "port", "redis_url", "database_url", "secret", "web_drain_seconds", "log_level"],
+    "worker": [
+        "data",
+        "redis_url",
+        "database_url",
+        "openai_api_key",
+        "model",
+        "worker_threads",
+        "worker_drain_seconds",
+    ],
+    "migrate": ["data", "database_url"],
+    "link": ["data", "secret", "grant_seconds"],
+    "keys create": ["data", "database_url", "secret"],
+    "keys list": ["data", "database_url"],
+    "keys revoke": ["data", "database_url"],
+}
+
+EXIT_CODES = """exit codes:
+  0    done, or stopped as asked by SIGTERM or Ctrl-C
+  1    the settings, the files or the machine don't allow it; one line on stderr says what to change
+  2    the command line is wrong
+  70   a defect of the program; one line on stderr says where
+  130  interrupted by Ctrl-C before it had begun"""
+
+
+def epilog(name: str) -> str:
+    """The part of a command's help below its options."""
+    blocks = ["examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name])]
+    if name in SETTINGS:
+        blocks.append("environment (options win over it):\n" + "\n".join(map(_setting, SETTINGS[name])))
+    return "\n\n".join([*blocks, EXIT_CODES])
+
+
+def _setting(name: str) -> str:
+    item = next(each for each in fields(Settings) if each.name == name)
+    default = f" (default {item.default:g} {item.metadata['unit']})" if isinstance(item.default, float) else ""
+    return f"  {env_name(name):<31} {item.metadata['help']}{default}"

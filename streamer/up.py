@@ -1,0 +1,115 @@
+"""`streamer up`: the whole service on one machine, in the foreground, from one command to one Ctrl-C."""
+
+import contextlib
+import http.client
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from models.database import connect, database
+from models.route import load_routes
+from models.secret import Secret, load_secret
+from models.settings import Settings, env_name
+from streamer.data_folder import DataFolder
+from streamer.embedded_redis import EmbeddedRedis
+from streamer.first_key import FirstKey, ensure_first_key
+from streamer.listen_address import free_port, public_url
+from streamer.part import Part
+from streamer.supervisor import Supervisor
+from streamer.welcome import welcome
+
+READY_SECONDS = 30.0
+
+#: What a worker's generations get to end in, where the settings say nothing else; and what it gets beyond that.
+DRAIN_SECONDS, DRAIN_MARGIN_SECONDS = 5.0, 3.0
+
+#: A stop as a whole stays within 15 s: web 10 s, the worker from 4 s on 8 s, Redis 2 s.
+WEB_STOP_SECONDS, WORKER_PATIENCE_SECONDS = 10.0, 4.0
+
+_MOST_OPEN_FILES = 1_048_576
+
+
+def up(settings: Settings) -> int:
+    """Runs until SIGTERM or SIGINT, and returns the exit code.
+
+    Raises SettingInvalid where the settings, the folder, the port or the machine don't allow it, or a part does not get ready.
+    """
+    with DataFolder(settings) as folder, contextlib.ExitStack() as stack:
+        settings = replace(settings, port=free_port(settings.host, settings.port))
+        load_routes(settings)
+        secret = load_secret(settings)
+        key = _prepare_database(settings, secret)
+        _raise_open_files()
+        redis = None if settings.redis_url else stack.enter_context(EmbeddedRedis(settings))
+        supervisor = stack.enter_context(Supervisor())
+        env = {env_name("redis_url"): redis.url} if redis else {}
+        if redis:
+            supervisor.start(redis.part, READY_SECONDS)
+        supervisor.start(worker_part(settings, env), READY_SECONDS)
+        supervisor.start(web_part(settings, env), READY_SECONDS)
+        url = public_url(settings.host, settings.port)
+        folder.tell(url)
+        welcome(settings, secret, url, key, sys.stdout)
+        supervisor.run()
+    return 0
+
+
+def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
+    """The worker. It gets its stop signal when the web process is gone, or WORKER_PATIENCE_SECONDS after that got its own."""
+    drain_seconds = DRAIN_SECONDS if _is_default("worker_drain_seconds") else settings.worker_drain_seconds
+    return Part(
+        name="worker",
+        command=[*_streamer("worker"), "--data", str(settings.data_path)],
+        env={**env, env_name("worker_drain_seconds"): f"{drain_seconds:g}"},
+        stop_seconds=drain_seconds + DRAIN_MARGIN_SECONDS,
+        patience_seconds=WORKER_PATIENCE_SECONDS,
+    )
+
+
+def web_part(settings: Settings, env: Mapping[str, str]) -> Part:
+    """The web process; ready when its /readyz says so, and with it everything that it needs."""
+    address = ["--host", settings.host, "--port", str(settings.port)]
+    return Part(
+        name="web",
+        command=[*_streamer("serve"), "--data", str(settings.data_path), *address],
+        env=env,
+        ready=lambda: answers_ready(public_url(settings.host, settings.port)),
+        stop_seconds=WEB_STOP_SECONDS,
+    )
+
+
+def answers_ready(url: str) -> bool:
+    """Whether `/readyz` answers 200 within a second."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1.0)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    return False
+
+
+def _prepare_database(settings: Settings, secret: Secret) -> FirstKey:
+    connect(settings, migrating=True)
+    with database.connection_context():
+        return ensure_first_key(settings, secret)
+
+
+def _streamer(command: str) -> list[str]:
+    # -P: a folder `models` where the operator happens to be is not ours; a checkout that we run from is.
+    here = Path(__file__).parents[1] == Path.cwd()
+    return [sys.executable, *([] if here else ["-P"]), "-m", "streamer", command]
+
+
+def _is_default(name: str) -> bool:
+    return not os.environ.get(env_name(name))
+
+
+def _raise_open_files() -> None:
+    """Debian's soft limit of 1024 would be reached by a few hundred viewers; the children inherit ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
