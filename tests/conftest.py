@@ -1,0 +1,67 @@
+"""The real parts that tests share: a Redis of the session's own, emptied for each test, and a database for each test."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from peewee import Database
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from models.database import connect
+from models.database_threads import DatabaseThreads
+from models.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def redis_socket() -> Iterator[Path]:
+    """The socket of a running redis-server. Without one on this machine the test is skipped; in CI it fails."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        message = "no redis-server: apt-get install redis-server"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        socket = Path(folder, "redis.sock")
+        arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder, "--daemonize", "no"]
+        server = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis(unix_socket_path=str(socket), retry=Retry(ConstantBackoff(0.02), 250)) as client:
+                client.ping()
+            yield socket
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@pytest.fixture
+def redis_url(redis_socket: Path) -> Iterator[str]:
+    """The address of an empty Redis."""
+    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
+        client.flushall()
+    yield f"unix://{redis_socket}?db=0"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The defaults, in a data folder of the test's own."""
+    return Settings(data=str(tmp_path))
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """An empty database with all tables."""
+    bound = connect(settings, migrating=True)
+    yield bound
+    bound.close()
+
+
+@pytest.fixture
+def threads(database: Database) -> Iterator[DatabaseThreads]:
+    threads = DatabaseThreads(2)
+    yield threads
+    threads.close()
