@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import redis
@@ -18,13 +19,19 @@ from models.database_threads import DatabaseThreads
 from models.settings import Settings
 
 
+def missing(what: str) -> NoReturn:
+    """Skips a test whose machine lacks something; in CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def redis_socket() -> Iterator[Path]:
     """The socket of a running redis-server. Without one on this machine the test is skipped; in CI it fails."""
     binary = shutil.which("redis-server")
     if binary is None:
-        message = "no redis-server: apt-get install redis-server"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        missing("no redis-server: apt-get install redis-server")
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         socket = Path(folder, "redis.sock")
         arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder, "--daemonize", "no"]
@@ -39,11 +46,11 @@ def redis_socket() -> Iterator[Path]:
 
 
 @pytest.fixture
-def redis_url(redis_socket: Path) -> Iterator[str]:
+def redis_url(redis_socket: Path) -> str:
     """The address of an empty Redis."""
     with redis.Redis(unix_socket_path=str(redis_socket)) as client:
         client.flushall()
-    yield f"unix://{redis_socket}?db=0"
+    return f"unix://{redis_socket}?db=0"
 
 
 @pytest.fixture
