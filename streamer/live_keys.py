@@ -39,11 +39,11 @@ class LiveKeys:
 
     async def find(self, key_id: str) -> LiveKey | None:
         """The key, None where it is unknown, revoked or expired. Raises Unavailable where the database is away."""
-        now = self._clock()
         key = self._known.get(key_id)
-        if key is None or now - key.looked_up_at >= REMEMBERED_SECONDS:
+        if key is None or self._clock() - key.looked_up_at >= REMEMBERED_SECONDS:
             key = await self._look_up_once(key_id)
-        return key if key.good_until > now else None
+        # The clock is read anew: the lookup took time, and a dead key is good until the moment of its lookup.
+        return key if self._clock() < key.good_until else None
 
     async def _look_up_once(self, key_id: str) -> LiveKey:
         """However many ask at once, one statement answers; that one of them is cancelled disturbs no other."""
