@@ -105,11 +105,18 @@ def give_back(generation_id: str, run: int) -> bool:
     return changed > 0
 
 
-def put_back(generation_id: str, run: int) -> bool:
-    """Queues a generation again whose worker is lost. It counts as a crash. Whether it was still so."""
+def put_back(generation_id: str, run: int, reenqueue_seconds: float) -> bool:
+    """Queues a generation again whose worker is lost. It counts as a crash. Whether it was still so.
+
+    The caller enqueues it; a sweeper does so again after `reenqueue_seconds`.
+    """
     changed: int = (
         Generation.update(
-            status=Status.QUEUED, lease_until=0, enqueue_at=now(), enqueues=0, crashes=Generation.crashes + 1
+            status=Status.QUEUED,
+            lease_until=0,
+            enqueue_at=now() + reenqueue_seconds,
+            enqueues=1,
+            crashes=Generation.crashes + 1,
         )
         .where(
             (Generation.id == generation_id)

@@ -59,8 +59,7 @@ class Sweeper(threading.Thread):
         try:
             while not self._stopping.wait(self._settings.sweep_seconds):
                 try:
-                    if self._threads.call(claim_turn, "sweep", self._owner, self._settings.sweep_seconds * 0.9):
-                        await self.sweep(log)
+                    await self._take_turns(log)
                 except Unavailable as error:
                     logger.warning("nothing was swept: %s", error.message)
                 except Exception as error:
@@ -69,13 +68,24 @@ class Sweeper(threading.Thread):
             await client.aclose()
             database.close()
 
+    async def _take_turns(self, log: EventLog) -> None:
+        """Recovering has a turn of its own: a process that may not judge leases yet must not take it from one that may."""
+        period = self._settings.sweep_seconds * 0.9
+        healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
+        if healthy and self._threads.call(claim_turn, "recover", self._owner, period):
+            await self.recover(log)
+        if self._threads.call(claim_turn, "sweep", self._owner, period):
+            await self.sweep(log)
+
+    async def recover(self, log: EventLog) -> None:
+        """Takes up what lost its worker. Raises Unavailable where the database is away."""
+        for row in self._threads.call(_lost):
+            await self._recover(row, log)
+
     async def sweep(self, log: EventLog) -> None:
-        """One look at everything. Raises Unavailable where the database is away."""
+        """One look at everything else. Raises Unavailable where the database is away."""
         for row in self._threads.call(_to_end):
             await self._end(row, log)
-        if self._threads.health.healthy_seconds() >= self._settings.lease_seconds:
-            for row in self._threads.call(_lost):
-                await self._recover(row, log)
         self._enqueue_waiting()
         for row in self._threads.call(_unpublished, self._settings):
             await self._publish(row, log)
@@ -96,17 +106,25 @@ class Sweeper(threading.Thread):
         await self._end_with(row, ending, partial, log)
 
     async def _recover(self, row: Generation, log: EventLog) -> None:
-        """A lost worker's generation that may not simply run again: its crashes are used up, or its text is to be kept."""
+        """A lost worker's generation runs again, unless its crashes are used up or its text is to be kept."""
+        usable = row.crashes + 1 < row.max_crashes
+        if usable and row.on_worker_lost == "restart":
+            self._run_again(row)
+            return
         partial = await self._partial(row, log)
         if partial is None:
             return
         if partial and row.on_worker_lost == "keep_partial":
             ending = Ending(status=Status.INCOMPLETE, finish_reason="interrupted")
             await self._end_with(row, ending, partial, log)
-        elif row.crashes + 1 >= row.max_crashes:
-            await self._end_with(row, Ending(status=Status.ERROR, failure=WorkerCrashed()), partial, log)
+        elif usable:
+            self._run_again(row)
         else:
-            self._threads.call(put_back, row.id, row.run)
+            await self._end_with(row, Ending(status=Status.ERROR, failure=WorkerCrashed()), partial, log)
+
+    def _run_again(self, row: Generation) -> None:
+        if self._threads.call(put_back, row.id, row.run, self._settings.reenqueue_seconds):
+            self._queue.enqueue(row.id)
 
     async def _partial(self, row: Generation, log: EventLog) -> Transcript | None:
         """The text of the row's run: the longer of the checkpoint and the log's. None: Redis is away, look again later."""
