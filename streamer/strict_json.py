@@ -26,8 +26,8 @@ _MEDIA_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_A_BRACKET = re.compile(r"[^\[\]{}]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`( - at `[^`]*`)?", re.DOTALL)
-_INVALID_VALUE = re.compile(r"Invalid (?:enum )?value .*?( - at `[^`]*`)?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`( - at `\$[\w.\[\]]*`)?", re.DOTALL | re.ASCII)
+_INVALID_VALUE = re.compile(r"Invalid (?:enum )?value .*?( - at `\$[\w.\[\]]*`)?", re.DOTALL | re.ASCII)
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import Unauthorized
@@ -179,6 +179,7 @@ def _is_taken(token: str) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", fullmatch=True))
 def test_no_text_at_all_raises_anything_else(text: str) -> None:
     with pytest.raises(Unauthorized):
