@@ -5,6 +5,7 @@
 
 import logging
 import math
+import re
 import traceback
 from http import HTTPStatus
 from pathlib import Path
@@ -118,7 +119,7 @@ def _body_of_status(status: int) -> dict[str, Any]:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown error"
-    return {"error": phrase.lower().replace(" ", "_").replace("-", "_"), "message": f"{phrase}."}
+    return {"error": re.sub("[^a-z]+", "_", phrase.lower()), "message": f"{phrase}."}
 
 
 def _answer(status: int, body: dict[str, Any], request_id: str, headers: dict[str, str] | None = None) -> Response:
