@@ -99,6 +99,9 @@ class EmbeddedRedis:
 
     def _wait_for_predecessor(self) -> None:
         """A server that outlived its supervisor would remove the new one's socket as it goes, and write the same files."""
+        if _take_lock(self._lock):
+            return
+        logger.warning("an earlier redis-server still uses %s: waiting for it to go", self._folder)
         deadline = time.monotonic() + PREDECESSOR_SECONDS
         while not _take_lock(self._lock):
             if time.monotonic() >= deadline:
