@@ -9,9 +9,12 @@ from typing import Any, cast
 from models.errors import SettingInvalid
 
 
-def setting(default: Any, help: str, *, unit: str = "", env: str = "", minimum: float | None = None) -> Any:
+def setting(
+    default: Any, help: str, *, unit: str = "", env: str = "", minimum: float | None = None, secret: bool = False
+) -> Any:
     """A dataclass field that carries what `docs/configuration.md` and `--help` say about it."""
-    return field(default=default, metadata={"help": help, "unit": unit, "env": env, "minimum": minimum})
+    metadata = {"help": help, "unit": unit, "env": env, "minimum": minimum}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +28,19 @@ class Settings:
     host: str = setting("127.0.0.1", "address that the web server listens on", env="STREAMER_HOST")
     port: int = setting(8000, "port that the web server listens on", env="STREAMER_PORT", minimum=0)
     database_url: str = setting(
-        "", "sqlite:///path or postgresql://…; empty: SQLite in the data folder", env="DATABASE_URL"
+        "", "sqlite:///path or postgresql://…; empty: SQLite in the data folder", env="DATABASE_URL", secret=True
     )
     redis_url: str = setting(
-        "", "redis://…, rediss://… or unix://…; empty: the private Redis that `streamer up` runs", env="REDIS_URL"
+        "",
+        "redis://…, rediss://… or unix://…; empty: the private Redis that `streamer up` runs",
+        env="REDIS_URL",
+        secret=True,
     )
     broker_url: str = setting(
-        "", "the queue's own Redis; empty: the logical database after REDIS_URL's", env="STREAMER_BROKER_URL"
+        "",
+        "the queue's own Redis; empty: the logical database after REDIS_URL's",
+        env="STREAMER_BROKER_URL",
+        secret=True,
     )
     routes_file: str = setting(
         "",
@@ -42,6 +51,7 @@ class Settings:
         "",
         "what tokens, tickets and key hashes derive from, 32 characters or more; empty: <data>/secret",
         env="STREAMER_SECRET",
+        secret=True,
     )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", env="STREAMER_LOG_LEVEL")
 
@@ -51,11 +61,11 @@ class Settings:
         "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, else demo:echo",
         env="STREAMER_MODEL",
     )
-    openai_api_key: str = setting("", "key of the `openai` provider", env="OPENAI_API_KEY")
+    openai_api_key: str = setting("", "key of the `openai` provider", env="OPENAI_API_KEY", secret=True)
     openai_base_url: str = setting(
         "https://api.openai.com/v1", "base address of the `openai` provider, with /v1", env="OPENAI_BASE_URL"
     )
-    anthropic_api_key: str = setting("", "key of the `anthropic` provider", env="ANTHROPIC_API_KEY")
+    anthropic_api_key: str = setting("", "key of the `anthropic` provider", env="ANTHROPIC_API_KEY", secret=True)
     anthropic_base_url: str = setting(
         "https://api.anthropic.com", "base address of the `anthropic` provider, without /v1", env="ANTHROPIC_BASE_URL"
     )

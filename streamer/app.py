@@ -40,6 +40,8 @@ class Application:
         self._starlette = Starlette(
             routes=routes, middleware=middleware, exception_handlers=exception_handlers, lifespan=self._lifespan
         )
+        # A redirect would carry the query, and so a ticket, into a header.
+        self._starlette.router.redirect_slashes = False
         self._events: ASGIApp | None = None
         self.hub: Hub | None = None
 

@@ -111,7 +111,11 @@ async def get_chat(request: Request) -> Response:
         raise NotFound
     content = msgspec.json.encode(_state(row))
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"etag": etag, **({} if row.ended else {"retry-after": str(POLL_SECONDS)})}
+    headers = {
+        "etag": etag,
+        "cache-control": "private, no-cache",
+        **({} if row.ended else {"retry-after": str(POLL_SECONDS)}),
+    }
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
     return Response(content, 200, headers, "application/json")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass
 
 from models.errors import DeadlineExceeded, GenerationFailure, InternalFailure
@@ -18,6 +19,8 @@ from tasks.providers.base import (
     UsagePiece,
 )
 from tasks.publisher import Publisher
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -88,6 +91,9 @@ async def _outcome(streaming: asyncio.Task[None], call: Call, holding: Holding, 
             streaming.result()
         except GenerationFailure as failure:
             return Outcome(failure=failure)
+        except Exception:
+            logger.exception("a provider's adapter broke")
+            return Outcome(failure=InternalFailure())
         return Outcome(finish_reason=call.finish_reason) if call.finish_reason else Outcome(failure=InternalFailure())
     if holding.stop is not None:
         return Outcome(stop=holding.stop)

@@ -18,7 +18,7 @@ from models.event import EventId
 from models.event_log import LOG_AWAY, Append, EventLog, connect_redis
 from models.generation import ENDED, OPEN, Generation, Status
 from models.identifiers import random_name
-from models.ownership import may_restart, put_back
+from models.ownership import put_back
 from models.periodic import claim_turn
 from models.settings import Settings
 from models.transcript import Transcript, transcript_of_run
@@ -62,8 +62,8 @@ class Sweeper(threading.Thread):
                     await self._take_turns(log)
                 except Unavailable as error:
                     logger.warning("nothing was swept: %s", error.message)
-                except Exception as error:
-                    logger.error("a sweep broke off: %s", type(error).__name__)
+                except Exception:
+                    logger.exception("a sweep broke off")
         finally:
             await client.aclose()
             database.close()
@@ -124,6 +124,7 @@ class Sweeper(threading.Thread):
 
     def _run_again(self, row: Generation) -> None:
         if self._threads.call(put_back, row.id, row.run, self._settings.reenqueue_seconds):
+            logger.info("generation %s lost its worker in run %d and is queued again", row.id, row.run)
             self._queue.enqueue(row.id)
 
     async def _partial(self, row: Generation, log: EventLog) -> Transcript | None:
@@ -196,33 +197,27 @@ def _to_end() -> list[Generation]:
 def _lost() -> list[Generation]:
     return list(
         Generation.select()
-        .where(
-            _expired() & ~may_restart() & Generation.cancel_requested_at.is_null() & (Generation.deadline_at > now())
-        )
+        .where(_expired() & Generation.cancel_requested_at.is_null() & (Generation.deadline_at > now()))
         .limit(BATCH)
     )
 
 
-def _waiting() -> Any:
-    return (Generation.status == Status.QUEUED) | (_expired() & may_restart())
-
-
 def _count_waiting() -> int:
-    return Generation.select().where(Generation.status.in_(OPEN) & _waiting()).count()
+    return Generation.select().where(Generation.status == Status.QUEUED).count()
 
 
 def _take_due(limit: int, first_seconds: float) -> list[str]:
     """Marks as enqueued, oldest first, what is due, and returns the ids. The pause doubles with each time."""
     due = (
         Generation.select(Generation.id)
-        .where(Generation.status.in_(OPEN) & _waiting() & (Generation.enqueue_at <= now()))
+        .where((Generation.status == Status.QUEUED) & (Generation.enqueue_at <= now()))
         .order_by(Generation.created_at)
         .limit(limit)
     )
     steps = [(Generation.enqueues == step, min(first_seconds * 2**step, MAX_BACKOFF_SECONDS)) for step in range(8)]
     rows = (
         Generation.update(enqueue_at=now() + Case(None, steps, MAX_BACKOFF_SECONDS), enqueues=Generation.enqueues + 1)
-        .where(Generation.id.in_(due) & _waiting() & (Generation.enqueue_at <= now()))
+        .where(Generation.id.in_(due) & (Generation.status == Status.QUEUED) & (Generation.enqueue_at <= now()))
         .returning(Generation.id)
         .tuples()
         .execute()

@@ -55,8 +55,8 @@ class WorkerState(Middleware):
         """The actor. What goes wrong here is a defect: the generation is left to the sweeper, the message is done."""
         try:
             await self._generator.generate(generation_id)
-        except Exception as error:
-            logger.error("generation %s broke off: %s", generation_id, type(error).__name__)
+        except Exception:
+            logger.exception("generation %s broke off", generation_id)
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         run_in_loop(self._start())
