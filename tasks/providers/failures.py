@@ -1,9 +1,9 @@
 """What a provider's refusals mean: from a status, headers and an error object to a kind of ProviderFailure.
 
-A failure's message names the status and the error's code, never its text: providers quote prompts and keys there.
+A failure's message names the status and the error's code, if it is one of those known here, and never its text:
+providers quote prompts and keys there.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,9 +50,14 @@ _CODES: dict[str, type[ProviderFailure]] = {
             "context_length_exceeded",
             "exceed_context_size_error",
             "content_policy_violation",
+            "invalid_value",
+            "missing_required_parameter",
             "model_not_found",
             "not_found_error",
             "request_too_large",
+            "string_above_max_length",
+            "unsupported_parameter",
+            "unsupported_value",
         ),
         ProviderRefusedRequest,
     ),
@@ -81,8 +86,6 @@ _STATUSES: dict[int, type[ProviderFailure]] = {
     409: ProviderOverloaded,  # a lock on the provider's side: the official SDKs try these again
     429: ProviderRateLimited,
 }
-
-_SAYABLE = re.compile(r"[a-z_]{2,48}")
 
 
 def failure(
@@ -121,13 +124,12 @@ def from_error_event(error: object) -> ProviderFailure:
 
 
 def _classified(error: object, status: int | None) -> tuple[type[ProviderFailure], str]:
-    """The kind of an error object, and its code where that can be said. A number for a code counts as the status."""
+    """The kind of an error object, and its code where it is known. A number for a code counts as the status."""
     values = [error.get("code"), error.get("type")] if isinstance(error, Mapping) else [error]
-    codes = [value for value in values if isinstance(value, str) and _SAYABLE.fullmatch(value)]
+    code = next((value for value in values if isinstance(value, str) and value in _CODES), "")
     if status is None:
         status = next((value for value in values if type(value) is int and 400 <= value <= 599), None)
-    by_code = next((_CODES[code] for code in codes if code in _CODES), None)
-    return _kind(by_code, status), codes[0] if codes else ""
+    return _kind(_CODES.get(code), status), code
 
 
 def _kind(by_code: type[ProviderFailure] | None, status: int | None) -> type[ProviderFailure]:

@@ -15,6 +15,9 @@ from tasks.providers.base import FinishPiece, Piece, ReasoningPiece, TextPiece, 
 from tasks.providers.failures import failure, from_error_event
 from tasks.providers.text_joiner import TextJoiner
 
+#: Tool calls in one answer; each costs memory here.
+MAX_TOOL_CALLS = 128
+
 
 class _Function(msgspec.Struct):
     name: str | None = None
@@ -122,6 +125,8 @@ class ChunkReader:
 
     def _tool_call(self, number: int, call: _ToolCall) -> ToolCallPiece:
         index = number if call.index is None else call.index
+        if not 0 <= index < MAX_TOOL_CALLS:
+            raise failure(ProviderProtocolBroken, f"The provider sent a tool call of number {MAX_TOOL_CALLS} or above")
         function = call.function or _Function()
         joiner = self._arguments.setdefault(index, TextJoiner())
         return ToolCallPiece(index, _storable(call.id), _storable(function.name), joiner.push(function.arguments or ""))

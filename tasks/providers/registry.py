@@ -65,19 +65,24 @@ class Registry:
 
 
 def _address(setting: str, value: str) -> str:
+    value = value.strip()
     try:
-        parts = urlsplit(value.strip())
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    if not good or "@" in parts.netloc or parts.query or parts.fragment:
+    if not good or not _is_header(value) or "@" in parts.netloc or "?" in value or "#" in value:
         raise SettingInvalid(f"{env_name(setting)} must be an http or https address without user, query or fragment")
-    return value.strip()
+    return value
 
 
 def _key(setting: str, value: str) -> str:
     """The key without the blanks of a careless paste. What is no header value is refused here, where nothing quotes it."""
     key = value.strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not _is_header(key):
         raise SettingInvalid(f"{env_name(setting)} holds characters that no key has")
     return key
+
+
+def _is_header(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value

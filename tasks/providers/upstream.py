@@ -1,31 +1,30 @@
-"""One pooled HTTP client to one provider: a JSON body out, server-sent events in, every failure classified.
+"""A provider's HTTP interface: a JSON body out, server-sent events in, every failure classified.
 
 What it guards against: redirects (to a private address) are not followed; compression is neither asked for nor
-understood, so that nothing small becomes large here; error bodies, lines and events are bounded; each wait has its
-limit; the process's proxy and certificate variables do not count.
+understood, so that nothing small becomes large here; heads, error bodies, lines and events are bounded; each wait has its
+limit; the process's proxy variables do not count.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
-from models.errors import ProviderProtocolBroken, ProviderTimeout, ProviderUnreachable
+from models.errors import ProviderFailure, ProviderProtocolBroken, ProviderTimeout
 from models.settings import Settings
 from tasks.providers.failures import failure, from_error_event, from_response
+from tasks.providers.http_connection import Connection, Head
+from tasks.providers.http_pool import Pool
 from tasks.providers.sse_decoder import EventDecoder, ServerEvent
 
-#: Bytes of an error's body that are read; more of it is not.
+#: Bytes of an error's body that are read, and seconds for it; what is more is not.
 MAX_ERROR_BYTES = 64 * 1024
-
-#: Idle connections kept, and for how long in seconds: a fresh one costs a TLS handshake before the first token.
-KEPT_CONNECTIONS = 100
-KEPT_SECONDS = 30.0
+ERROR_SECONDS = 5.0
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}")
 
@@ -48,20 +47,22 @@ class Timeouts:
 
 
 class Upstream:
-    """The connections to one provider. `headers` go with every call and hold the key."""
+    """The interface at `base_url`. `headers` go with every call and hold the key."""
 
     def __init__(self, base_url: str, headers: dict[str, str], timeouts: Timeouts) -> None:
+        parts = urlsplit(base_url)
+        self._path = parts.path.rstrip("/")
         self._timeouts = timeouts
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "streamer"} | headers,
-            timeout=httpx.Timeout(None, connect=timeouts.connect_seconds),
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
-            ),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._pool = Pool(base_url, timeouts.connect_seconds)
+        common = {
+            "host": parts.netloc,
+            "accept": "text/event-stream",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": "streamer",
+        }
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in (common | headers).items())
+        assert self._headers.isascii(), "the registry has checked address and key"
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[ServerEvent, None]:
         """The events of the answer to POST `path`, until the body's clean end.
@@ -77,84 +78,63 @@ class Upstream:
                     yield event
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        self._pool.close()
 
     async def _chunks(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        first_byte_at = asyncio.get_running_loop().time() + self._timeouts.first_byte_seconds
-        request = self._client.build_request(
-            "POST", path, content=msgspec.json.encode(body), headers={"content-type": "application/json"}
-        )
-        with _classified("first byte", self._timeouts.first_byte_seconds):
+        now = asyncio.get_running_loop().time
+        first_byte_at = now() + self._timeouts.first_byte_seconds
+        with _limited("first byte", self._timeouts.first_byte_seconds):
             async with asyncio.timeout_at(first_byte_at):
-                response = await self._client.send(request, stream=True)
+                connection = await self._pool.take()
         try:
-            if response.status_code != 200 or not _is_event_stream(response):
-                raise await self._refusal(response)
-            async with aclosing(_raw(response)) as raw:
-                with _classified("first byte", self._timeouts.first_byte_seconds):
-                    async with asyncio.timeout_at(first_byte_at):
-                        chunk = await anext(raw, b"")
-                while chunk:
-                    yield chunk
-                    with _classified("next chunk", self._timeouts.idle_seconds):
-                        async with asyncio.timeout(self._timeouts.idle_seconds):
-                            chunk = await anext(raw, b"")
+            with _limited("first byte", self._timeouts.first_byte_seconds):
+                connection.send(self._request(path, msgspec.json.encode(body)))
+                head = await connection.head(first_byte_at)
+                if head.status != 200 or not _is_event_stream(head):
+                    raise await self._refusal(connection, head)
+                chunk = await connection.read(first_byte_at)
+            while chunk:
+                yield chunk
+                with _limited("next chunk", self._timeouts.idle_seconds):
+                    chunk = await connection.read(now() + self._timeouts.idle_seconds)
         finally:
-            await response.aclose()
+            self._pool.give_back(connection)
 
-    async def _refusal(self, response: httpx.Response) -> Exception:
+    def _request(self, path: str, body: bytes) -> bytes:
+        head = f"POST {self._path}/{path} HTTP/1.1\r\n{self._headers}content-length: {len(body)}\r\n\r\n"
+        return head.encode("ascii") + body
+
+    async def _refusal(self, connection: Connection, head: Head) -> ProviderFailure:
         """What a response that is no event stream means, with at most MAX_ERROR_BYTES of its body read."""
-        body = bytearray()
-        with suppress(httpx.HTTPError, TimeoutError):
-            async with asyncio.timeout(min(self._timeouts.idle_seconds, 5.0)), aclosing(_raw(response)) as raw:
-                async for chunk in raw:
-                    body += chunk
-                    if len(body) > MAX_ERROR_BYTES:
-                        break
+        body = b""
+        until = asyncio.get_running_loop().time() + min(self._timeouts.idle_seconds, ERROR_SECONDS)
+        with suppress(ProviderFailure, TimeoutError):
+            while len(body) < MAX_ERROR_BYTES and (chunk := await connection.read(until)):
+                body += chunk
         found: Any = None
         with suppress(ValueError, RecursionError):  # no JSON, or more deeply nested than an error is
             found = msgspec.json.decode(body)
         found = found if isinstance(found, dict) else None
-        if response.status_code != 200:
-            return from_response(response.status_code, response.headers, found)
+        if head.status != 200:
+            return from_response(head.status, head.headers, found)
         if found and found.get("error"):
             return from_error_event(found["error"])
-        kind = _MEDIA_TYPE.match(response.headers.get("content-type", "").lower())
-        return failure(
-            ProviderProtocolBroken,
-            f"The provider answered with {kind[0] if kind else 'something'} that is no event stream",
-        )
+        kind = _MEDIA_TYPE.match(head.headers.get("content-type", "").lower())
+        message = f"The provider answered with {kind[0] if kind else 'something'} that is no event stream"
+        return failure(ProviderProtocolBroken, message)
 
 
-def _is_event_stream(response: httpx.Response) -> bool:
+def _is_event_stream(head: Head) -> bool:
     """Whether the body can be read as events. A server that names no type is taken at its word."""
-    kind: str = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
-    encoding: str = response.headers.get("content-encoding", "identity").strip().lower()
+    kind = head.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    encoding = head.headers.get("content-encoding", "identity").strip().lower()
     return kind == "text/event-stream" and encoding == "identity"
 
 
-async def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body's bytes as they arrive; each piece has some."""
-    pieces: AsyncIterator[bytes] = response.aiter_raw()
-    async for piece in pieces:
-        if piece:
-            yield piece
-
-
 @contextmanager
-def _classified(wait: str, limit_seconds: float) -> Iterator[None]:
-    """Turns what httpx raises into ProviderFailures. The cause is left out: its text may quote the answer's bytes."""
+def _limited(wait: str, limit_seconds: float) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
         message = f"The provider's {wait} did not come within {limit_seconds:g} s"
         raise failure(ProviderTimeout, message) from None
-    except httpx.ConnectTimeout:
-        raise failure(ProviderTimeout, "The provider did not take the connection in time") from None
-    except httpx.RemoteProtocolError as error:
-        if "disconnected" in str(error) or "closed connection" in str(error):
-            raise failure(ProviderUnreachable, "The provider closed the connection before the answer's end") from None
-        raise failure(ProviderProtocolBroken, "The provider's answer is not HTTP") from None
-    except httpx.HTTPError as error:
-        message = f"The connection to the provider failed or broke ({type(error).__name__})"
-        raise failure(ProviderUnreachable, message) from None
