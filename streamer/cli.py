@@ -101,10 +101,12 @@ def _up(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, chosen: argparse.Namespace) -> int:
+    from models.redis_address import redis_url
     from streamer.logging_setup import configure_logging
     from streamer.server import serve
 
     configure_logging(settings, "web")
+    redis_url(settings)  # its absence is told in one line before uvicorn starts, which would end in its own way
     return int(serve(settings))
 
 

@@ -1,8 +1,11 @@
 """What `streamer … --help` teaches: examples, the settings that matter, exit codes."""
 
+import textwrap
 from dataclasses import fields
 
 from models.settings import Settings, env_name
+
+COLUMNS = 110
 
 SUMMARIES = {
     "streamer": "AI chat for any site, self-hosted: streams that lose nothing, keys that never leave the server.",
@@ -80,4 +83,11 @@ def epilog(name: str) -> str:
 def _setting(name: str) -> str:
     item = next(each for each in fields(Settings) if each.name == name)
     default = f" (default {item.default:g} {item.metadata['unit']})" if isinstance(item.default, float) else ""
-    return f"  {env_name(name):<31} {item.metadata['help']}{default}"
+    return textwrap.fill(
+        f"{env_name(name):<30} {item.metadata['help']}{default}",
+        COLUMNS,
+        initial_indent="  ",
+        subsequent_indent=" " * 33,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

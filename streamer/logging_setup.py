@@ -4,12 +4,13 @@ An exception is told by its type and the places it passed, never by its words: t
 """
 
 import logging
+import re
 import sys
 import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from models.errors import SettingInvalid, StreamerError
 from models.settings import Settings, env_name
@@ -23,13 +24,15 @@ OURS = ("models", "tasks", "streamer")
 #: Places of an exception that are told, the innermost.
 PLACES = 6
 
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\).*", re.DOTALL)
 
-def configure_logging(settings: Settings, part: str) -> None:
-    """Logs to stderr as `part`: up, web, worker. Raises SettingInvalid where the level is none."""
+
+def configure_logging(settings: Settings, part: str, out: TextIO | None = None) -> None:
+    """Logs to `out`, stderr if not given, as `part`: up, web, worker. Raises SettingInvalid where the level is none."""
     level = settings.log_level.upper()
     if level not in LEVELS:
         raise SettingInvalid(f"{env_name('log_level')} must be one of {', '.join(LEVELS)}")
-    handler = _Handler(sys.stderr)
+    handler = _Handler(out)
     handler.setFormatter(_Formatter(part))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -69,10 +72,18 @@ class _Formatter(logging.Formatter):
         text = record.getMessage()
         if record.name == "asyncio":
             text = text.partition("\n")[0]  # what follows is the repr of the task, with its exception's words
+        text = _TRACEBACK.sub(_last_type, text)
         if record.exc_info:
             text = f"{text}: {described(record.exc_info[1])}"
         record.msg, record.args, record.exc_info, record.exc_text, record.stack_info = text, (), None, None, None
         return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _last_type(traceback_text: re.Match[str]) -> str:
+    """What is left of a traceback that a library put into its message: the exception's type."""
+    last_line = traceback_text[0].rstrip().rpartition("\n")[2]
+    found = re.match(r"[\w.]+(?=:|$)", last_line)
+    return found[0] if found else "an exception"
 
 
 class _Handler(logging.StreamHandler[Any]):
@@ -80,7 +91,7 @@ class _Handler(logging.StreamHandler[Any]):
         """A record that can't be formatted or written: says where it came from, not what it holds."""
         error = sys.exc_info()[1]
         if not isinstance(error, BrokenPipeError | ValueError):
-            sys.stderr.write(f"a log record of {record.pathname}:{record.lineno} is broken ({type(error).__name__})\n")
+            self.stream.write(f"a log record of {record.pathname}:{record.lineno} is broken ({type(error).__name__})\n")
 
 
 def _excepthook(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
