@@ -6,6 +6,7 @@ It counts what tests ask about: `calls`, `open` sockets, `answering` calls; and 
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import threading
 from abc import ABC, abstractmethod
@@ -121,11 +122,12 @@ class Exchange(asyncio.Protocol):
 class FakeServer(ABC):
     """The server; use it as a context manager, or call `close`. `calls` counts what `answer` counts as calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.calls = 0
         self.open = 0
         self.answering = 0
         self.exchanges: set[Exchange] = set()
+        self._tls = tls
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=type(self).__name__, daemon=True)
@@ -179,7 +181,7 @@ class FakeServer(ABC):
         return asyncio.run_coroutine_threadsafe(step(), self._loop).result(10)
 
     async def _listen(self) -> asyncio.Server:
-        return await self._loop.create_server(lambda: Exchange(self), "127.0.0.1", 0, backlog=1000)
+        return await self._loop.create_server(lambda: Exchange(self), "127.0.0.1", 0, backlog=1000, ssl=self._tls)
 
     async def _shut(self) -> None:
         self._server.close()
