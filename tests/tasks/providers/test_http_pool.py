@@ -201,7 +201,12 @@ async def test_a_reader_that_does_not_read_holds_the_sender_back(
     server.raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
     connection = await pool.take()
     paused, pause = asyncio.Event(), connection._transport.pause_reading
-    monkeypatch.setattr(connection._transport, "pause_reading", lambda: (pause(), paused.set()))
+
+    def pause_and_tell() -> None:
+        pause()
+        paused.set()
+
+    monkeypatch.setattr(connection._transport, "pause_reading", pause_and_tell)
     connection.send(REQUEST)
     await connection.head(_soon())
     await paused.wait()
