@@ -59,19 +59,21 @@ def generation_of_channel(channel: bytes) -> str:
     return channel[len("events:{") : -len("}:live")].decode()
 
 
-def connect_redis(url: str, *, timeout_seconds: float | None = 5.0, connections: int = 50) -> redis.asyncio.Redis:
+def connect_redis(url: str, *, timeout_seconds: float | None = 5.0, connections: int = 16) -> redis.asyncio.Redis:
     """A client whose commands are not repeated behind our back: who calls knows whether a repetition is safe.
 
-    `timeout_seconds` None is for connections that wait, such as a subscription's.
+    `timeout_seconds` None is for connections that wait, such as a subscription's. More callers than `connections` wait for one.
     """
-    return redis.asyncio.Redis.from_url(
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=5.0,
         max_connections=connections,
+        timeout=5.0,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 class EventLog:
