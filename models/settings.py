@@ -1,5 +1,6 @@
 """Every setting, once: its environment variable, default, unit and help. Nothing else reads the environment."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -179,5 +180,9 @@ def _parsed(name: str, raw: str) -> Any:
 
 def _check_minimum(name: str, value: Any) -> None:
     minimum = _FIELDS[name].metadata["minimum"]
-    if minimum is not None and not value >= minimum:  # also refuses nan
+    if minimum is None:
+        return
+    if not math.isfinite(value):
+        raise SettingInvalid(f"{env_name(name)} must be a number with an end, not {value}")
+    if value < minimum:
         raise SettingInvalid(f"{env_name(name)} must be at least {minimum:g}, not {value}")
