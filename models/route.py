@@ -4,7 +4,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,17 +14,23 @@ from models.settings import Settings, env_name
 OnWorkerLost = Literal["restart", "keep_partial"]
 OnProviderBroken = Literal["restart", "keep_partial"]
 
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=1, le=1e9)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+T = TypeVar("T")
+
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[routes.NAME]` table. Sizes are tokens, durations seconds; what is left out comes from the settings."""
 
     model: str
     system: str = ""
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    deadline_seconds: float | None = None
-    max_calls: int | None = None
-    max_crashes: int | None = None
+    max_output_tokens: Count | None = None
+    temperature: Temperature | None = None
+    deadline_seconds: Seconds | None = None
+    max_calls: Count | None = None
+    max_crashes: Count | None = None
     on_worker_lost: OnWorkerLost = "restart"
     on_provider_broken: OnProviderBroken = "keep_partial"
 
@@ -41,7 +47,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    routes: dict[str, Route] = {}
+    routes: dict[str, Any] = {}
 
 
 def load_routes(settings: Settings) -> Mapping[str, Route]:
@@ -50,15 +56,15 @@ def load_routes(settings: Settings) -> Mapping[str, Route]:
     Raises SettingInvalid, which names the file and the key.
     """
     routes = {"chat": Route(model=settings.default_model)}
+    _check_model(routes["chat"], env_name("model"))
     path = _file(settings)
-    if path is not None:
-        routes |= _read(path)
-    for name, route in routes.items():
-        provider, model = route.provider_and_model
-        if not provider or not model:
-            where = f"{path}: routes.{name}.model" if path else env_name("model")
-            raise SettingInvalid(f"{where} must be provider:model, such as openai:gpt-4o-mini, not {route.model!r}")
-    return routes
+    return routes if path is None else routes | _read(path)
+
+
+def _check_model(route: Route, where: str) -> None:
+    provider, model = route.provider_and_model
+    if not provider or not model:
+        raise SettingInvalid(f"{where} must be provider:model, such as openai:gpt-4o-mini, not {route.model!r}")
 
 
 def _file(settings: Settings) -> Path | None:
@@ -70,11 +76,23 @@ def _file(settings: Settings) -> Path | None:
 
 def _read(path: Path) -> dict[str, Route]:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), _File).routes
+        found = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise SettingInvalid(f"{path} can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingInvalid(f"{path} is not valid TOML: {error}") from error
+    tables = _converted(found, _File, path, "").routes
+    routes = {name: _converted(table, Route, path, f"routes.{name}") for name, table in tables.items()}
+    for name, route in routes.items():
+        _check_model(route, f"{path}: routes.{name}.model")
+    return routes
+
+
+def _converted(found: Any, kind: type[T], path: Path, key: str) -> T:
+    """`found`, which stands at `key` of the file. The place that msgspec tells leaves out the names of tables."""
+    try:
+        return msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        raise SettingInvalid(f"{path}: {where.rstrip('`') or 'top level'}: {message}") from error
+        message, _, inside = str(error).partition(" - at `$")
+        place = (key + inside.rstrip("`")).removeprefix(".") or "top level"
+        raise SettingInvalid(f"{path}: {place}: {message}") from error
