@@ -1,0 +1,79 @@
+"""Rows that tests start from, in any state, and the database's clock in a test's hand."""
+
+from typing import Any
+
+import pytest
+
+from models.admission import Request, admit
+from models.clock import boot_clock
+from models.generation import Generation
+from models.ownership import claim
+from models.route import Route
+from models.settings import Settings
+from models.tenant import Tenant, first_tenant
+
+ROUTE = Route(model="openai:gpt-4o-mini")
+
+
+def tenant_id(tenant: Any = None) -> int:
+    """The numeric id of `tenant`, or of the one that every installation has."""
+    found: Any = first_tenant() if tenant is None else tenant
+    return int(found.id)
+
+
+def other_tenant(public_id: str = "ten_other") -> Tenant:
+    """One more tenant."""
+    return Tenant.create(public_id=public_id, name="other", created_at=1.0)
+
+
+def request(
+    message: str = "hello",
+    *,
+    tenant: Any = None,
+    visitor: str = "visitor",
+    conversation: str | None = None,
+    key: str | None = None,
+    body_hash: str = "hash",
+    route: Route = ROUTE,
+) -> Request:
+    """What a visitor asks; a new conversation unless one is named."""
+    return Request(
+        tenant_id=tenant_id(tenant),
+        visitor=visitor,
+        conversation=conversation,
+        message=message,
+        route_name="chat",
+        route=route,
+        idempotency_key=key,
+        body_hash=body_hash,
+    )
+
+
+def changed(row: Generation, **columns: Any) -> Generation:
+    """The row after its `columns` were set, whatever the rules say."""
+    if columns:
+        Generation.update(**columns).where(Generation.id == row.id).execute()
+    return reread(row)
+
+
+def reread(row: Generation) -> Generation:
+    """The row as it stands in the database now."""
+    return Generation.get_by_id(row.id)
+
+
+def queued(settings: Settings, *, message: str = "hello", route: Route = ROUTE, **columns: Any) -> Generation:
+    """A generation that waits, in a conversation of its own."""
+    return changed(admit(request(message, route=route), settings).generation, **columns)
+
+
+def running(settings: Settings, *, message: str = "hello", route: Route = ROUTE, **columns: Any) -> Generation:
+    """A generation that `worker` claimed a moment ago, in its first run."""
+    row = claim(queued(settings, message=message, route=route).id, "worker", settings.lease_seconds, judge_leases=True)
+    assert row is not None
+    return changed(row, **columns)
+
+
+def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Moves the database's clock of this process on."""
+    assert boot_clock.offset_seconds is not None
+    monkeypatch.setattr(boot_clock, "offset_seconds", boot_clock.offset_seconds + seconds)
