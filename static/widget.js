@@ -4,7 +4,8 @@
  *     <script type="module" src="https://chat.example/static/widget.js"></script>
  *     <ai-chat token-url="/my-site/chat-token"></ai-chat>
  *
- * Attributes: `base-url` (default: where this script comes from), `token-url` (asked by POST for `{token, expires_in}`).
+ * Attributes: `base-url` (default: where this script comes from), `token-url` (asked by POST for `{token, expires_in}`),
+ * `route` (default: the site's `chat`).
  * Properties: `getToken` (async ({renew}) => token) instead of `token-url`; `suggestions`, `greeting`, `words`.
  * Events (they bubble; `detail` is described at `describe`): `ai-chat-start`, `ai-chat-delta`, `ai-chat-end`, and
  * `ai-chat-change` after everything else that changes.
@@ -86,6 +87,7 @@ export class AiChat extends HTMLElement {
     this.#chat = new Chat({
       api: this.#api,
       store: new Store(`ai-chat ${this.baseUrl} ${this.id}`),
+      route: () => this.getAttribute("route"),
       onChange: (turn, what) => this.#changed(turn, what),
     });
     this.#chat.restore();

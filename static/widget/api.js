@@ -29,8 +29,8 @@ export class Api {
   }
 
   /** Starts a generation. `key` makes it one generation however often it is sent. */
-  post({ message, conversationId, key }) {
-    const body = conversationId ? { conversation_id: conversationId, message } : { message };
+  post({ message, conversationId, route, key }) {
+    const body = { message, ...(conversationId && { conversation_id: conversationId }), ...(route && { route }) };
     return this.#call("POST", "ai/v1/chat", { body, headers: { "Idempotency-Key": key } });
   }
 

@@ -14,16 +14,18 @@ export const ACCEPTED = "accepted";
 export class Chat {
   #api;
   #store;
+  #route;
   #onChange;
   #follower = null;
   #waiting = null; // AbortController of a send that waits for another answer of the conversation
   #conversationId = null;
   #closed = false;
 
-  /** `onChange(turn, what)`: what is start, delta, end or change. */
-  constructor({ api, store, onChange }) {
+  /** `route()`: the site's route to ask, null for its default. `onChange(turn, what)`: what is start, delta, end or change. */
+  constructor({ api, store, route, onChange }) {
     this.#api = api;
     this.#store = store;
+    this.#route = route;
     this.#onChange = onChange;
     this.turns = [];
   }
@@ -49,8 +51,8 @@ export class Chat {
     if (!turn) return;
     if (turn.phase === ACCEPTED) {
       turn.resumes += 1;
+      this.#changed(turn, "start");
       this.#follow(turn);
-      this.#onChange(turn, "start");
     } else this.#post(turn); // it may have arrived or not; the key makes it one generation
   }
 
@@ -126,6 +128,7 @@ export class Chat {
         return await this.#api.post({
           message: turn.question,
           conversationId: this.#conversationId,
+          route: this.#route(),
           key: turn.key,
         });
       } catch (error) {

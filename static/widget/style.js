@@ -127,8 +127,8 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
   flex: none; display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border: 0; border-radius: 50%;
   background: var(--accent); color: var(--on-accent); font-size: 1.1rem; transition: opacity 0.15s, background-color 0.15s;
 }
-.round:hover:not(:disabled) { background: color-mix(in srgb, var(--accent) 88%, var(--ink)); }
-.round:disabled { background: var(--line); color: var(--muted); }
+.round:hover:not(:disabled, [aria-disabled="true"]) { background: color-mix(in srgb, var(--accent) 88%, var(--ink)); }
+.round:disabled, .round[aria-disabled="true"] { background: var(--line); color: var(--muted); }
 .stop { background: var(--ink); color: var(--surface); }
 .stop .icon { width: 1.4em; height: 1.4em; fill: currentColor; }
 

@@ -111,7 +111,7 @@ export class View {
     if (focused === this.stop && !running) this.input.focus();
     show(this.send, !running);
     show(this.stop, Boolean(running));
-    this.stop.disabled = Boolean(running?.stopping);
+    this.stop.setAttribute("aria-disabled", String(Boolean(running?.stopping))); // not `disabled`, which drops the focus
     this.#noteInput();
     show(this.fresh, Boolean(last) && !running);
     const { kind, text, seen } = this.#situation(last, running);

@@ -46,7 +46,8 @@ export const ENGLISH = {
 const WAITS = {
   rate_limited: "The provider has too much to do",
   overloaded: "The provider has too much to do",
-  timeout: "The provider did not answer in time",
+  provider_timeout: "The provider did not answer in time",
+  provider_unreachable: "The provider could not be reached",
 };
 
 const INCOMPLETE = {
