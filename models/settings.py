@@ -56,6 +56,8 @@ class Settings:
     )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", env="STREAMER_LOG_LEVEL")
 
+    kill_point: str = setting("", "for tests: the place at which the process kills itself", env="STREAMER_KILL_POINT")
+
     # Providers
     model: str = setting(
         "",

@@ -16,6 +16,7 @@ from models.ending import Ending, end_unheld
 from models.errors import BadRequest, ConversationBusy, NotFound, PayloadTooLarge, Unavailable, is_retryable
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status, find_owned
+from models.kill_point import reach
 from models.ownership import request_cancel
 from streamer.auth import Visitor
 from streamer.services import Services
@@ -54,8 +55,10 @@ async def post_chat(request: Request) -> Response:
         ) from None
     generation = admitted.generation
     if admitted.fresh:
+        reach("after_commit", settings)
         with contextlib.suppress(Unavailable):  # the row is committed: a sweeper enqueues it
             await services.enqueue(generation.id)
+        reach("after_enqueue", settings)
     answer = {
         "id": generation.id,
         "status": generation.status,

@@ -8,6 +8,7 @@ import uvicorn
 
 from models.database import connect
 from models.errors import SettingInvalid
+from models.kill_point import check_kill_point
 from models.settings import Settings
 from streamer.app import Application, create_app
 
@@ -32,6 +33,7 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Runs a web process until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
+    check_kill_point(settings)
     connect(settings)
     app = create_app(settings)
     config = uvicorn.Config(

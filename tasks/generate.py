@@ -22,6 +22,7 @@ from models.errors import (
 from models.event import EventId, Usage
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status
+from models.kill_point import reach
 from models.ownership import claim, give_back, restart_run, still_holds
 from models.provider_call import begin_call, end_call
 from models.route import Route
@@ -69,6 +70,7 @@ class Generator:
         )
         if row is None:
             return
+        reach("after_claim", self._settings)
         with self._holdings.hold(row) as holding, contextlib.suppress(RunLost):
             await self._run(row, holding, "restarted" if row.run > 1 else None)
 
@@ -159,10 +161,12 @@ class Generator:
             await self._threads.run(give_back, row.id, row.run)
             return
         complete = await publisher.complete(self._settings.finish_flush_seconds)
+        reach("before_finish", self._settings)
         holding.frozen = True
         terminal = EventId(row.run, publisher.last.seq + (1 if complete else 2))
         ended = await self._finish(row, publisher, _ending(outcome, publisher), terminal)
         if ended is not None:
+            reach("after_finish", self._settings)
             await self._publish_end(ended, publisher)
 
     async def _finish(

@@ -11,6 +11,7 @@ import msgspec
 from models.event import EventId, Frame, Kind, Started, Text, ToolCall, encode
 from models.event_log import LOG_AWAY, Append
 from models.generation import Generation
+from models.kill_point import reach
 from models.settings import Settings
 from models.transcript import Transcript
 from tasks.log_writer import LogWriter
@@ -179,6 +180,8 @@ class Publisher:
             self._confirmed = False
             await self._confirm_once()
         self.tail = tail
+        if self.transcript and tail is not None:
+            reach("after_first_delta", self._settings)
         async with self._moved:
             self._moved.notify_all()
 

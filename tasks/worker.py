@@ -15,6 +15,7 @@ from dramatiq.middleware import Middleware
 from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
+from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
 from models.route import load_routes
 from models.settings import Settings
@@ -98,6 +99,7 @@ def work(settings: Settings) -> int:
     """Runs a worker until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread starts: they inherit it
+    check_kill_point(settings)
     connect(settings)
     threads = DatabaseThreads(settings.database_threads)
     state = WorkerState(settings, threads)
