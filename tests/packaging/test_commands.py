@@ -10,6 +10,8 @@ from tests.packaging.fake_machine import ROOT, FakeMachine
 
 STEPS = ["install", "lint", "format", "types", "tests", "combine", "coverage"]
 
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make: apt-get install make")
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> FakeMachine:
@@ -36,12 +38,18 @@ def test_run_hands_on_port_host_data_and_arguments(machine: FakeMachine) -> None
     assert machine.calls == ["streamer up --port 8123 --host 0.0.0.0 --data /var/my data --workers 2"]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make: apt-get install make")
+@needs_make
 def test_make_run_is_the_same(machine: FakeMachine) -> None:
-    shutil.copy(ROOT / "Makefile", machine.project)
-    make = [shutil.which("make") or "make", "run", "PORT=8123", "DATA=/var/my data"]
-    subprocess.run(make, cwd=machine.project, env=machine.environ, check=True, capture_output=True, timeout=30)
+    make(machine, "run", "PORT=8123", "DATA=/var/my data")
     assert machine.calls == ["streamer up --port 8123 --data /var/my data"]
+
+
+@needs_make
+def test_a_signal_to_make_reaches_the_service_itself(machine: FakeMachine) -> None:
+    service = machine.project / ".venv" / "bin" / "streamer"
+    service.write_text('#!/bin/sh\necho "child of $PPID" >>"$CALLS"\n')
+    pid = make(machine, "run")
+    assert machine.calls == [f"child of {pid}"]
 
 
 def test_test_runs_every_step_and_says_how_each_went(machine: FakeMachine) -> None:
@@ -66,6 +74,15 @@ def test_test_stops_where_the_install_fails(machine: FakeMachine) -> None:
     done = machine.script("test", PIP_BREAKS_ON="test.txt")
     assert done.returncode == 1
     assert [line.split()[:2] for line in summary(done.stdout)] == [["install", "FAILED"]]
+
+
+def make(machine: FakeMachine, *arguments: str) -> int:
+    """Runs make to its end and returns the process id that it had."""
+    shutil.copy(ROOT / "Makefile", machine.project)
+    command = [shutil.which("make") or "make", *arguments]
+    with subprocess.Popen(command, cwd=machine.project, env=machine.environ) as process:
+        assert process.wait(timeout=30) == 0
+    return process.pid
 
 
 def summary(output: str) -> list[str]:
