@@ -66,7 +66,10 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes) -> None:
         """Begins an exchange with a whole request, head and body."""
         self._reset()
-        self._transport.write(request)
+        if self._transport.is_closing():  # and whoever should be told of the loss was told already
+            self._fail(ProviderUnreachable, "The provider closed the connection before the request")
+        else:
+            self._transport.write(request)
 
     async def head(self, deadline: float) -> Head:
         """The response's head. `deadline` is a time of the loop's clock; TimeoutError at it.
@@ -92,7 +95,8 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
         return data
 
     def close(self) -> None:

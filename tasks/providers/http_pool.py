@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,24 +70,21 @@ class Pool:
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         first_of_family = {info[0]: info for info in reversed(found)}.values()
         addresses = sorted(dict.fromkeys([*first_of_family, *found]), key=lambda info: info[0] != self._family)
+        made = partial(Connection, self._lost)
         tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": self._host} if self._tls else {}
         for number, (family, _, _, _, address) in enumerate(addresses, 1):
             last = number == len(addresses)
             try:
                 async with asyncio.timeout(None if last else ADDRESS_SECONDS):
-                    _, connection = await loop.create_connection(self._made, *address[:2], family=family, **tls)
+                    _, connection = await loop.create_connection(made, *address[:2], family=family, **tls)
             except (OSError, TimeoutError):
                 if last:
                     raise
             else:
                 self._family = family
+                self._open.add(connection)
                 return connection
         raise OSError("the name has no address")
-
-    def _made(self) -> Connection:
-        connection = Connection(self._lost)
-        self._open.add(connection)
-        return connection
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)

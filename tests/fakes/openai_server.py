@@ -49,6 +49,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     """The whole body, instead of all of that."""
+    raw: bytes = b""
+    """Bytes that go out before anything else, a response's head for instance, where `at` is -1."""
     bytes_a_write: int = 0
     """Cuts the body into chunks of so many bytes; 0 leaves one chunk an event."""
     seconds_a_write: float = 0.0
@@ -114,8 +116,10 @@ class FakeOpenAI(FakeServer):
             await self._chat(exchange, self._script.popleft() if self._script else self.usually)
 
     async def _chat(self, exchange: Exchange, answer: Answer) -> None:
-        if answer.at == -1 and await self._broken(exchange, answer):
-            return
+        if answer.at == -1:
+            await exchange.write(answer.raw)
+            if await self._broken(exchange, answer):
+                return
         if answer.status != 200 and answer.body is None:
             await exchange.json(answer.status, {"error": answer.error}, answer.headers)
         elif answer.body is None and not exchange.body.get("stream"):

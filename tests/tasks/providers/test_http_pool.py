@@ -168,6 +168,17 @@ async def test_an_idle_connection_that_the_server_closes_is_forgotten(server: Ra
     assert await _exchange(pool) == (200, b"ok")
 
 
+async def test_a_connection_lost_between_two_calls_is_unreachable_at_once(server: RawServer, pool: Pool) -> None:
+    connection = await pool.take()
+    connection.close()
+    await server.until(lambda: server.open == 0)
+    connection.send(REQUEST)
+    with pytest.raises(ProviderUnreachable, match="before the request"):
+        await connection.head(_soon())
+    pool.give_back(connection)
+    assert not pool._idle
+
+
 async def test_bytes_that_nobody_asked_for_close_an_idle_connection(server: RawServer, pool: Pool) -> None:
     await _exchange(pool)
     (exchange,) = server.exchanges
@@ -199,14 +210,15 @@ async def test_a_reader_that_does_not_read_holds_the_sender_back(
 ) -> None:
     body = bytes(range(256)) * 80_000  # 20 MB, more than any socket takes
     server.raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    paused, received = asyncio.Event(), Connection.data_received
+
+    def receive_and_tell(connection: Connection, data: bytes) -> None:
+        received(connection, data)
+        if connection._paused:
+            paused.set()
+
+    monkeypatch.setattr(Connection, "data_received", receive_and_tell)
     connection = await pool.take()
-    paused, pause = asyncio.Event(), connection._transport.pause_reading
-
-    def pause_and_tell() -> None:
-        pause()
-        paused.set()
-
-    monkeypatch.setattr(connection._transport, "pause_reading", pause_and_tell)
     connection.send(REQUEST)
     await connection.head(_soon())
     await paused.wait()

@@ -31,14 +31,6 @@ async def provider(fake: FakeOpenAI) -> AsyncIterator[OpenAIProvider]:
     await made.aclose()
 
 
-@pytest.fixture
-async def hasty(fake: FakeOpenAI) -> AsyncIterator[OpenAIProvider]:
-    """A provider whose limits are short and all different."""
-    made = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=0.4, first_byte_seconds=0.3, idle_seconds=0.2))
-    yield made
-    await made.aclose()
-
-
 class Seen:
     """What a call gave until it ended: its pieces, and the failure if one ended it."""
 
@@ -304,20 +296,25 @@ async def test_a_line_of_ten_megabytes_is_cut_off(fake: FakeOpenAI, provider: Op
     await fake.until(lambda: fake.open == 0)
 
 
-async def test_silence_before_the_first_byte_has_its_limit(fake: FakeOpenAI, hasty: OpenAIProvider) -> None:
-    fake.script(Answer(fault="hang", at=-1))
+@pytest.mark.parametrize("at", [-1, 0])
+async def test_silence_before_the_first_byte_of_the_body_has_its_limit(fake: FakeOpenAI, at: int) -> None:
+    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.2, idle_seconds=10))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n"
+    fake.script(Answer(fault="hang", at=-1, raw=head if at == 0 else b""))
     start = asyncio.get_running_loop().time()
-    seen = await _call(hasty)
+    seen = await _call(provider)
     assert type(seen.failure) is errors.ProviderTimeout
-    assert "first byte did not come within 0.3 s" in str(seen.failure)
-    assert asyncio.get_running_loop().time() - start >= 0.3
+    assert "first byte did not come within 0.2 s" in str(seen.failure)
+    assert asyncio.get_running_loop().time() - start >= 0.2
     await fake.until(lambda: fake.open == 0)
 
 
-async def test_silence_in_the_middle_has_its_limit(fake: FakeOpenAI, hasty: OpenAIProvider) -> None:
+async def test_silence_in_the_middle_has_its_limit(fake: FakeOpenAI) -> None:
+    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=0.3))
     fake.script(Answer(fault="hang", at=3))
-    seen = await _call(hasty)
-    assert "next chunk did not come within 0.2 s" in str(seen.failure)
+    seen = await _call(provider)
+    assert type(seen.failure) is errors.ProviderTimeout
+    assert "next chunk did not come within 0.3 s" in str(seen.failure)
     assert seen.texts == fake.words("hello", 3)
     await fake.until(lambda: fake.open == 0)
 
@@ -340,13 +337,15 @@ async def test_what_goes_wrong_after_the_finish_reason_harms_nothing(
     await fake.until(lambda: fake.open == 0)
 
 
-async def test_a_reader_that_takes_its_time_is_no_silence(fake: FakeOpenAI, hasty: OpenAIProvider) -> None:
+async def test_a_reader_that_takes_its_time_is_no_silence(fake: FakeOpenAI) -> None:
+    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.5, idle_seconds=0.3))
     seen = Seen()
-    async with aclosing(hasty.stream(REQUEST)) as pieces:
+    async with aclosing(provider.stream(REQUEST)) as pieces:
         async for piece in pieces:
             if not seen.pieces:
-                await asyncio.sleep(0.5)  # longer than every limit
+                await asyncio.sleep(0.6)  # longer than either limit
             seen.pieces.append(piece)
+    await provider.aclose()
     assert (seen.texts, seen.finish) == (fake.words("hello"), "stop")
 
 
