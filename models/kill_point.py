@@ -11,7 +11,7 @@ from models.errors import SettingInvalid
 from models.settings import Settings, env_name
 
 KillPoint = Literal[
-    "after_commit", "after_enqueue", "after_claim", "after_first_delta", "before_finish", "after_finish"
+    "after_commit", "after_enqueue", "before_claim", "after_claim", "after_first_delta", "before_finish", "after_finish"
 ]
 
 

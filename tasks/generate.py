@@ -64,6 +64,7 @@ class Generator:
 
     async def generate(self, generation_id: str) -> None:
         """Claims the generation and brings it to an end, or leaves it to who owns it."""
+        reach("before_claim", self._settings)
         healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
         row = await self._threads.run(
             claim, generation_id, self._holdings.worker, self._settings.lease_seconds, judge_leases=healthy
