@@ -23,8 +23,6 @@ class TextJoiner:
         """What of the text is now known to be whole: storable, perhaps empty."""
         if piece.isascii() and not self._held:
             return storable(piece)
-        if not piece:
-            return ""
         text = self._held + piece
         self._held = ""
         if _SURROGATES.search(text):
