@@ -118,6 +118,9 @@ document.addEventListener("click", async ({ target }) => {
   setTimeout(() => say(target, label), 1500);
 });
 
+// A tab that is opened by this one begins with a copy of what this one keeps: the conversation, and the answer under way.
+byId("second-tab").addEventListener("click", () => open(location.href, "_blank"));
+
 const wide = matchMedia("(min-width: 901px)");
 const unfold = () => (byId("inside").open = wide.matches);
 wide.addEventListener("change", unfold);

@@ -110,7 +110,7 @@ export class TurnView {
     const error = refused ? turn.refusal : turn.settled ? turn.generation.error : null;
     show(this.problem, error !== null);
     if (error === null) return false;
-    say(this.problemTitle, `${refused ? words.refused : words.failed}.`);
+    say(this.problemTitle, `${refused ? refusalWords(error, words) : words.failed}.`);
     say(this.problemText, error.needsAccess || error.code === "unauthorized" ? `${error.message} ${words.accessHelp}` : error.message);
     say(this.problemCode, [error.code, error.requestId].filter(Boolean).join(" · "));
     show(this.retry, error.retryable || error.needsAccess === true);
@@ -127,6 +127,9 @@ export class TurnView {
     setTimeout(() => say(this.copyLabel, this.#words.copy), 1500);
   }
 }
+
+/** Whether it is known that the message was not taken. */
+export const refusalWords = ({ code }, words) => (["network", "timeout"].includes(code) ? words.unconfirmed : words.refused);
 
 /** What an answer without text yet is waiting for. */
 export function pendingWords(turn, words) {

@@ -2,7 +2,7 @@
 
 import { REFUSED } from "./chat.js";
 import { ICONS, element, icon, say, show } from "./dom.js";
-import { TurnView, pendingWords } from "./turn_view.js";
+import { TurnView, pendingWords, refusalWords } from "./turn_view.js";
 
 /** Pixels from the bottom within which the log follows what is written. */
 const STICKY = 40;
@@ -191,7 +191,7 @@ export class View {
 }
 
 function endWords(turn, words) {
-  if (turn.phase === REFUSED) return `${words.refused}.`;
+  if (turn.phase === REFUSED) return `${refusalWords(turn.refusal, words)}.`;
   const { status } = turn.generation;
   if (status === "cancelled") return words.stopped;
   if (status === "error") return words.failed;

@@ -37,6 +37,7 @@ export const ENGLISH = {
   incomplete: (reason) => INCOMPLETE[reason] ?? "The answer is incomplete.",
   failed: "The answer failed",
   refused: "Not sent",
+  unconfirmed: "No connection", // it may have arrived; trying again sends it as the same
   repaired: "Pieces were missing on the way. This is the stored text, fetched again.",
   unverified: "The text could not be compared with the stored one.",
   cached: "from cache",

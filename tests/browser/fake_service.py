@@ -24,7 +24,10 @@ LINKS = {"self": "/ai/v1/chat/g1", "events": "/ai/v1/chat/g1/events", "cancel": 
 
 @dataclass
 class Reply:
-    """An answer in its parts: an event among them holds back what comes after it, one in `when` everything."""
+    """An answer in its parts: an event among them holds back what comes after it, one in `when` everything.
+
+    With status 0 the connection is closed without an answer.
+    """
 
     parts: tuple[str | asyncio.Event, ...] = ()
     status: int = 200
@@ -191,6 +194,8 @@ async def _request(reader: asyncio.StreamReader) -> Seen:
 async def _give(reply: Reply, writer: asyncio.StreamWriter) -> None:
     if reply.when:
         await reply.when.wait()
+    if reply.status == 0:
+        return
     head = (
         f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}",
         f"Content-Type: {reply.content_type}; charset=utf-8",

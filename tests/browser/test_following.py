@@ -376,6 +376,17 @@ async def test_a_request_that_will_stay_wrong_offers_no_second_try(fake: FakeSer
     await expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 
+async def test_a_request_without_an_answer_is_not_called_unsent_and_goes_again_as_the_same(
+    fake: FakeService, page: Page
+) -> None:
+    fake.posts, fake.streams = [Reply(status=0), accepted()], [WHOLE]
+    await send(page)
+    await expect(page.get_by_role("alert")).to_contain_text("No connection. The server could not be reached.")
+    await page.get_by_role("button", name="Try again").click()
+    await expect_end(page, "Hello world")
+    assert len({post.headers["idempotency-key"] for post in fake.requests("POST", "/ai/v1/chat")}) == 1
+
+
 async def test_a_busy_conversation_is_waited_for(fake: FakeService, page: Page) -> None:
     busy = refusal(409, "conversation_busy", "Busy.", links=LINKS)
     free = state("done", "Other")

@@ -166,6 +166,20 @@ async def test_two_tabs_of_one_visitor_have_conversations_of_their_own(
     await expect(second).to_contain_text("“Second”")
 
 
+async def test_a_second_tab_shows_the_same_answer_as_it_grows(chat_page: str, page: Page) -> None:
+    text = await ask(page, chat_page, "Two of us")
+    await expect(text).to_contain_text(BEGINNING)
+    async with page.expect_popup() as opened:
+        await page.get_by_role("button", name="Second tab").click()
+    other = await opened.value
+    await expect(last_text(other)).to_contain_text(BEGINNING)
+    await expect(other.get_by_role("button", name="Stop")).to_be_visible()
+    await expect_end(page)
+    await expect_end(other)
+    assert await last_text(other).text_content() == await text.text_content()
+    await expect(other.locator("#verified")).to_have_text("✓ SHA-256")
+
+
 async def test_the_copied_curl_command_holds_the_token_that_the_page_does_not_show(
     chat_page: str, page: Page, context: BrowserContext
 ) -> None:
