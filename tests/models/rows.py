@@ -6,6 +6,7 @@ import pytest
 
 from models.admission import Request, admit
 from models.clock import boot_clock
+from models.database import read_now
 from models.generation import Generation
 from models.ownership import claim
 from models.route import Route
@@ -22,8 +23,8 @@ def tenant_id(tenant: Any = None) -> int:
 
 
 def other_tenant(public_id: str = "ten_other") -> Tenant:
-    """One more tenant."""
-    return Tenant.create(public_id=public_id, name="other", created_at=1.0)
+    """One more tenant, younger than the one that every installation has."""
+    return Tenant.create(public_id=public_id, name="other", created_at=read_now() + 1)
 
 
 def request(
