@@ -24,6 +24,7 @@ def tenant_id(tenant: Any = None) -> int:
 
 def other_tenant(public_id: str = "ten_other") -> Tenant:
     """One more tenant, younger than the one that every installation has."""
+    first_tenant()
     return Tenant.create(public_id=public_id, name="other", created_at=read_now() + 1)
 
 
