@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -48,20 +49,21 @@ def socket_url(path: Path) -> str:
 
 def private_socket(settings: Settings) -> Path | None:
     """Where the private Redis of the data folder listens; None where the place has still to be made."""
-    beside = settings.data_path / "redis.sock"
-    if _fits(beside):
-        return beside
     record = _record(settings)
-    return Path(record.read_text().strip()) if record.exists() else None
+    if record.exists():
+        return Path(record.read_text().strip())
+    beside = _beside(settings)
+    return beside if _fits(beside) else None
 
 
 def make_private_socket(settings: Settings) -> Path:
-    """The same, made if need be: a path too long for a socket gets a folder of its own, 0700, in the temporary folder.
+    """The same, made if need be: where the data folder's path is too long for a socket, or its file system takes none, it
+    gets a folder of its own, 0700, in the temporary folder.
 
     Raises SettingInvalid where no folder is short enough.
     """
     known = private_socket(settings)
-    if known is not None and _is_ours(known.parent, private=known.parent != settings.data_path):
+    if known is not None and (_takes_sockets(known) if known == _beside(settings) else _is_private(known.parent)):
         return known
     for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - only what mkdtemp makes in it is used
         if _fits(Path(folder, "streamer-12345678", "redis.sock")):
@@ -83,6 +85,10 @@ def remove_private_socket(settings: Settings) -> None:
         _record(settings).unlink(missing_ok=True)
 
 
+def _beside(settings: Settings) -> Path:
+    return settings.data_path / "redis.sock"
+
+
 def _record(settings: Settings) -> Path:
     return settings.data_path / "redis.socket"
 
@@ -91,10 +97,21 @@ def _fits(path: Path) -> bool:
     return len(os.fsencode(path)) <= SOCKET_PATH_BYTES
 
 
-def _is_ours(folder: Path, *, private: bool) -> bool:
-    """Whether a socket may be put there: in a shared temporary folder, only where nobody else can reach it."""
-    if not private:
-        return True
+def _takes_sockets(path: Path) -> bool:
+    """Whether a socket can be made there: not in every folder that a container shares with its host."""
+    trial = path.with_name("redis.test")  # no longer than the name that is meant
+    try:
+        trial.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(trial))
+        trial.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can reach what is in it: it lies in a temporary folder that all share."""
     try:
         found = folder.lstat()
     except OSError:

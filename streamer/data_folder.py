@@ -4,12 +4,16 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from models.errors import SettingInvalid
 from models.settings import Settings
+
+#: How long another command may hold the lock to see whether somebody has it.
+GLANCE_SECONDS = 0.3
 
 
 class DataFolder:
@@ -27,16 +31,19 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            if not _take_within(self._lock, GLANCE_SECONDS):
+                pid = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
+                raise SettingInvalid(
+                    f"`streamer up` runs on {self.path} already (process {pid}): stop it, or see --data"
+                )
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode())
+        except FileExistsError:
+            raise SettingInvalid(f"{self.path} is no folder: see --data") from None
         except OSError as error:
             raise SettingInvalid(
                 f"the data folder {self.path} can't be written ({error.strerror}): see --data"
             ) from None
-        if not _take(self._lock):
-            pid = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
-            raise SettingInvalid(f"`streamer up` runs on {self.path} already (process {pid}): stop it, or see --data")
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
         self._told.unlink(missing_ok=True)  # of one that was killed
         return self
 
@@ -73,6 +80,15 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def _take_within(descriptor: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _take(descriptor):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _take(descriptor: int) -> bool:

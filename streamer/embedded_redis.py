@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 #: How long a redis-server whose supervisor was killed may take to write its last bytes and go.
 PREDECESSOR_SECONDS = 10.0
 
+#: What it gets to write its last bytes in when it is stopped.
+STOP_SECONDS = 2.0
+
 _UNREADABLE = (b"reading the append only file", b"AOF MANIFEST FILE ERROR", b"AOF loading aborted")
 
 
@@ -77,7 +80,7 @@ class EmbeddedRedis:
             open_files=(self._lock,),
             prepare=self._prepare,
             ready=lambda: answers_ping(self._socket),
-            stop_seconds=2.0,
+            stop_seconds=STOP_SECONDS,
             death_signal=signal.SIGTERM,
         )
 

@@ -1,7 +1,6 @@
 """The address that the web server is to listen on: whether it is free, and how people reach it."""
 
 import errno
-import os
 import socket
 import time
 
@@ -19,11 +18,13 @@ _WHY = {
 
 def free_port(host: str, port: int) -> int:
     """`port`, now free on `host`; any free one for 0. Raises SettingInvalid, which says what to change."""
+    if not 0 <= port <= 65535:  # getaddrinfo would take the lower 16 bits
+        raise SettingInvalid(f"there is no port {port}: choose one below 65536 with --port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except (OSError, UnicodeError, OverflowError):
+    except (OSError, UnicodeError):
         raise SettingInvalid(f"{host}:{port} is no address to listen on: see --host and --port") from None
     deadline = time.monotonic() + FREED_WITHIN_SECONDS
     while True:
@@ -32,10 +33,9 @@ def free_port(host: str, port: int) -> int:
             try:
                 probe.bind(address)
                 return int(probe.getsockname()[1])
-            except (OSError, OverflowError) as error:
-                number = getattr(error, "errno", None)
-                if number != errno.EADDRINUSE or time.monotonic() >= deadline:
-                    raise SettingInvalid(_why(number, host, port)) from None
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                    raise SettingInvalid(_why(error, host, port)) from None
         time.sleep(0.05)
 
 
@@ -45,7 +45,6 @@ def public_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _why(number: int | None, host: str, port: int) -> str:
-    if number in _WHY:
-        return _WHY[number].format(host=host, port=port)
-    return f"{host}:{port} can't be listened on ({os.strerror(number) if number else 'out of range'})"
+def _why(error: OSError, host: str, port: int) -> str:
+    known = _WHY.get(error.errno or 0, "{host}:{port} can't be listened on ({reason})")
+    return known.format(host=host, port=port, reason=error.strerror)

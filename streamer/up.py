@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import logging
 import os
 import resource
 import sys
@@ -22,6 +23,8 @@ from streamer.part import Part
 from streamer.supervisor import Supervisor
 from streamer.welcome import welcome
 
+logger = logging.getLogger(__name__)
+
 READY_SECONDS = 30.0
 
 #: What a worker's generations get to end in, where the settings say nothing else; and what it gets beyond that.
@@ -38,6 +41,7 @@ def up(settings: Settings) -> int:
 
     Raises SettingInvalid where the settings, the folder, the port or the machine don't allow it, or a part does not get ready.
     """
+    os.umask(0o077)  # what the parts write is their owner's alone
     with DataFolder(settings) as folder, contextlib.ExitStack() as stack:
         settings = replace(settings, port=free_port(settings.host, settings.port))
         load_routes(settings)
@@ -45,6 +49,7 @@ def up(settings: Settings) -> int:
         key = _prepare_database(settings, secret)
         _raise_open_files()
         redis = None if settings.redis_url else stack.enter_context(EmbeddedRedis(settings))
+        logger.info("starting on %s", folder.path)
         supervisor = stack.enter_context(Supervisor())
         env = {env_name("redis_url"): redis.url} if redis else {}
         if redis:

