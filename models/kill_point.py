@@ -15,13 +15,18 @@ KillPoint = Literal[
 ]
 
 
-def reach(point: KillPoint, settings: Settings) -> None:
-    """Kills the process, as `kill -9` does, where the setting names this point."""
-    if settings.kill_point == point:
-        os.kill(os.getpid(), signal.SIGKILL)
+def reach(point: KillPoint, settings: Settings, message: str | None = None) -> None:
+    """Kills the process, as `kill -9` does, where the setting names this point.
+
+    `after_claim=some text` does so only for a request with this message.
+    """
+    if settings.kill_point:
+        name, _, text = settings.kill_point.partition("=")
+        if name == point and (not text or text == message):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def check_kill_point(settings: Settings) -> None:
     """Raises SettingInvalid where the setting names no such place."""
-    if settings.kill_point and settings.kill_point not in get_args(KillPoint):
+    if settings.kill_point and settings.kill_point.partition("=")[0] not in get_args(KillPoint):
         raise SettingInvalid(f"{env_name('kill_point')} must be one of {', '.join(get_args(KillPoint))}")

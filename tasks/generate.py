@@ -71,7 +71,7 @@ class Generator:
         )
         if row is None:
             return
-        reach("after_claim", self._settings)
+        reach("after_claim", self._settings, row.message)
         with self._holdings.hold(row) as holding, contextlib.suppress(RunLost):
             await self._run(row, holding, "restarted" if row.run > 1 else None)
 

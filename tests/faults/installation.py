@@ -27,6 +27,21 @@ ROOT = Path(__file__).parents[2]
 #: Seconds for a process to be ready, on a machine that does other things as well.
 START_SECONDS = 60.0
 
+#: What rows may ask for beside `chat`.
+ROUTES = """
+[routes.keep]
+model = "openai:gpt-4o-mini"
+on_worker_lost = "keep_partial"
+
+[routes.again]
+model = "openai:gpt-4o-mini"
+on_provider_broken = "restart"
+
+[routes.brief]
+model = "openai:gpt-4o-mini"
+deadline_seconds = 6
+"""
+
 
 def free_port() -> int:
     with socket.socket() as found:
@@ -83,6 +98,7 @@ class Installation:
 
     async def __aenter__(self) -> "Installation":
         self.provider.__enter__()
+        (self.folder / "routes.toml").write_text(ROUTES)
         self.redis.start()
         await self.proxy.start()
         await asyncio.to_thread(self._prepare)
@@ -117,6 +133,7 @@ class Installation:
             "STREAMER_MODEL": "openai:gpt-4o-mini",
             "STREAMER_DATA": str(self.folder),
             "STREAMER_WORKER_THREADS": "40",
+            "STREAMER_ROUTES": str(self.folder / "routes.toml"),
         }
         return {**kept, **ours, **self.durations.environment, **self._more, **(more or {})}
 
@@ -189,11 +206,14 @@ class Installation:
             self._tokens[user] = found["token"]
         return self._tokens[user]
 
-    async def ask(self, port: int, message: str, user: str = "u1", **headers: str) -> dict[str, Any]:
-        """Posts, and returns the 202's body."""
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
+    async def ask(
+        self, port: int, message: str, user: str = "u1", *, route: str = "chat", key: str | None = None
+    ) -> dict[str, Any]:
+        """Posts, and returns the 202's body. `key`: the Idempotency-Key."""
+        given = {"idempotency-key": key} if key else {}
         token = await self.visitor(port, user)
-        status, found, _ = await self.call(port, "POST", "/ai/v1/chat", {"message": message}, token, given)
+        body = {"message": message, "route": route}
+        status, found, _ = await self.call(port, "POST", "/ai/v1/chat", body, token, given)
         assert status == 202, (status, found)
         return dict(found)
 

@@ -46,3 +46,23 @@ async def check_log(it: Installation, generation_id: str) -> None:
     text, kinds = log_text(it, generation_id)
     assert text == it.row(generation_id)["text"]
     assert [kind for kind in kinds if kind in ("done", "failed")] == kinds[-1:], kinds
+
+
+async def check_quiet(it: Installation, port: int, timeout_seconds: float = 30.0) -> None:
+    """Nothing is left over: no viewer, no channel, no subscription, no lease, no call to the provider."""
+
+    def counts() -> dict[str, int]:
+        with it.redis.client() as client:
+            subscriptions = client.pubsub_channels("events:*")
+        headers = {"authorization": f"Bearer {it.api_key}"}
+        status, found, _ = it._request(port, "GET", "/readyz", None, headers)
+        assert status in (200, 503), found
+        return {
+            **found["counts"],
+            "tasks": 0,
+            "subscriptions": len(subscriptions),
+            "running": it.rows("SELECT count(*) FROM generation WHERE status = 'running'")[0][0],
+            "calls": it.provider.answering,
+        }
+
+    await it.until(lambda: not any(counts().values()), timeout_seconds)
