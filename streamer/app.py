@@ -64,7 +64,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
     """Everything that lives as long as the process, with its tasks under way."""
     url = redis_url(settings)
     threads = DatabaseThreads(settings.database_threads)
-    client, subscriber = connect_redis(url), connect_redis(url, timeout_seconds=None, connections=4)
+    client, subscriber = connect_redis(url), connect_redis(url, connections=4)
     log, queue = EventLog(client), Queue(broker_url(settings))
     hub = Hub(settings, threads, log, subscriber)
     services = Services(

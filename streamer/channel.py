@@ -21,8 +21,10 @@ class Channel:
         self.viewers: set[Viewer] = set()
         self.loaded = asyncio.Event()
         """Set once the log was read, or found to be unreachable."""
-        self.missed = False
-        """Whether something was published while the log was being read."""
+        self.reading: asyncio.Task[None] | None = None
+        """What reads the log, or did so last."""
+        self.unread = False
+        """Whether the log may hold what no reading under way has seen."""
         self.subscribed = False
         self.touched = 0.0
         """When something last came, or was last looked for, in the event loop's time."""

@@ -23,6 +23,7 @@ from models.event_log import LOG_AWAY, EventLog, channel_name, generation_of_cha
 from models.generation import ENDED, Generation, find
 from models.settings import Settings
 from streamer.channel import Channel, Viewer
+from streamer.logging_setup import described
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ TICK_SECONDS = 1.0
 #: Seconds without a word after which the subscription is asked for a sign of life, and then given up.
 PING_SECONDS, DEAD_SECONDS = 3.0, 6.0
 
-#: Seconds that a join waits for Redis before it goes on without.
+#: Seconds that a join waits for an acknowledgement, and then for the log, before it goes on without.
 JOIN_SECONDS = 2.0
 
 
@@ -50,6 +51,7 @@ class Hub:
         self._log = log
         self._subscriber = subscriber
         self._channels: dict[str, Channel] = {}
+        self._viewers = 0
         self._pubsub: PubSub | None = None
         self._heard = 0.0
         self._acks: dict[str, asyncio.Future[None]] = {}
@@ -61,7 +63,7 @@ class Hub:
     @property
     def viewers(self) -> int:
         """Open streams."""
-        return sum(len(channel.viewers) for channel in self._channels.values())
+        return self._viewers
 
     @property
     def channels(self) -> int:
@@ -77,12 +79,15 @@ class Hub:
         viewer = Viewer(channel, cursor)
         viewer.quiet_since = asyncio.get_running_loop().time()
         channel.viewers.add(viewer)
+        self._viewers += 1
+        if self.draining:
+            viewer.close("draining", reconnect=True)
         try:
             await channel.loaded.wait()
             if cursor is not None and not channel.ended and not channel.holds(cursor):
                 # It may come from another process that is ahead of us: only what Redis lacks, too, is beyond the log.
-                reading = self._spawn(self._read(channel))
-                await asyncio.wait({reading}, timeout=JOIN_SECONDS)
+                with contextlib.suppress(*LOG_AWAY):
+                    await self._read(channel)
         except BaseException:
             self.leave(viewer)
             raise
@@ -92,7 +97,10 @@ class Hub:
     def leave(self, viewer: Viewer) -> None:
         """The stream has ended, for whatever reason."""
         channel = viewer.channel
-        channel.viewers.discard(viewer)
+        if viewer not in channel.viewers:
+            return
+        channel.viewers.remove(viewer)
+        self._viewers -= 1
         if not channel.viewers and self._channels.get(channel.id) is channel:
             del self._channels[channel.id]
             if channel.subscribed:
@@ -110,22 +118,24 @@ class Hub:
     # A generation's log
 
     async def _open(self, channel: Channel) -> None:
-        """Subscribe, await the acknowledgement, read the row, then the log."""
+        """Subscribe, await the acknowledgement, read the row, then the log. What Redis can't give comes from the row alone."""
         try:
-            await self._subscribe(channel)
+            with contextlib.suppress(*LOG_AWAY):
+                await self._subscribe(channel)
             await self._look(channel)
-            while channel.missed:
-                channel.missed = False
-                await self._read(channel)
-        except (*LOG_AWAY, Unavailable) as error:
+        except LOG_AWAY as error:
             logger.warning("a generation is watched without its log for now (%s)", type(error).__name__)
         finally:
             channel.loaded.set()
             channel.wake()
+            if channel.subscribed and channel.id not in self._channels:  # its viewers left meanwhile
+                await self._unsubscribe(channel.id)
 
     async def _look(self, channel: Channel) -> None:
         """The row first, then the log, then the end where the log lacks it."""
-        row = await self._threads.run(find, channel.id)
+        row = None
+        with contextlib.suppress(Unavailable):
+            row = await self._threads.run(find, channel.id)
         try:
             await self._read(channel)
         finally:
@@ -133,13 +143,25 @@ class Hub:
                 channel.end_from_row(row)
 
     async def _read(self, channel: Channel) -> None:
-        """Takes in what the log holds beyond what is here."""
-        channel.extend(await self._log.read(channel.id, channel.tail))
-        channel.touched = asyncio.get_running_loop().time()
+        """Takes in what the log holds beyond what is here. Raises one of LOG_AWAY where that can't be had in time."""
+        reading = self._begin_reading(channel)
+        done, _ = await asyncio.wait({reading}, timeout=JOIN_SECONDS)
+        if not done:
+            raise TimeoutError
+        reading.result()
 
-    async def _read_quietly(self, channel: Channel) -> None:
-        with contextlib.suppress(*LOG_AWAY):
-            await self._read(channel)
+    def _begin_reading(self, channel: Channel) -> asyncio.Task[None]:
+        """The one task that reads this log. If it reads already, it does so once more, for what came since."""
+        channel.unread = True
+        if channel.reading is None or channel.reading.done():
+            channel.reading = self._spawn(self._read_on(channel))
+        return channel.reading
+
+    async def _read_on(self, channel: Channel) -> None:
+        while channel.unread:
+            channel.unread = False
+            channel.extend(await self._log.read(channel.id, channel.tail))
+            channel.touched = asyncio.get_running_loop().time()
 
     # The subscription
 
@@ -149,13 +171,18 @@ class Hub:
         if pubsub is None:
             raise ConnectionError("no subscription yet")
         name = channel_name(channel.id)
-        ack = self._acks[name] = asyncio.get_running_loop().create_future()
+        ack = self._acks.get(name)
+        if ack is None:
+            ack = self._acks[name] = asyncio.get_running_loop().create_future()
         try:
             await pubsub.subscribe(name)
-            await asyncio.wait_for(ack, JOIN_SECONDS)
+            await asyncio.wait({ack}, timeout=JOIN_SECONDS)
+            if not ack.done():
+                raise TimeoutError
         finally:
-            self._acks.pop(name, None)
-        channel.subscribed = True
+            if self._acks.get(name) is ack:
+                del self._acks[name]
+        channel.subscribed = pubsub is self._pubsub
 
     async def _unsubscribe(self, generation_id: str) -> None:
         if generation_id not in self._channels and self._pubsub is not None:
@@ -164,23 +191,29 @@ class Hub:
 
     async def listen_forever(self) -> None:
         """Keeps the one subscription, and makes it anew, with everything that is watched, when it breaks."""
+        told = False
         while True:
             try:
                 async with self._subscriber.pubsub() as pubsub:
                     await self._listen(pubsub)
             except LOG_AWAY as error:
-                logger.warning("the subscription broke (%s)", type(error).__name__)
+                if self._pubsub is not None or not told:
+                    logger.warning("the subscription broke (%s)", type(error).__name__)
+                told = True
+            except Exception as error:
+                logger.error("the subscription ended by a defect: %s", described(error))
             self._pubsub = None
             for channel in self._channels.values():
                 channel.subscribed = False
             await asyncio.sleep(0.2 + random.random() * 0.3)  # noqa: S311
 
     async def _listen(self, pubsub: PubSub) -> None:
-        await pubsub.subscribe(HOME)
+        async with asyncio.timeout(DEAD_SECONDS):
+            await pubsub.subscribe(HOME)
         self._pubsub = pubsub
         self._heard = asyncio.get_running_loop().time()
-        for channel in list(self._channels.values()):
-            self._spawn(self._open(channel))
+        if self._channels:
+            self._spawn(self._open_again(list(self._channels.values())))
         while True:
             message = await pubsub.get_message(timeout=TICK_SECONDS)
             now = asyncio.get_running_loop().time()
@@ -191,6 +224,11 @@ class Hub:
                 raise ConnectionError("silent")
             elif now - self._heard > PING_SECONDS:
                 await pubsub.ping()
+
+    async def _open_again(self, channels: list[Channel]) -> None:
+        """Puts everything that is watched on a new subscription, and looks at all of it together."""
+        await asyncio.gather(*(self._subscribe(channel) for channel in channels), return_exceptions=True)
+        await self._check(channels)
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
@@ -203,23 +241,29 @@ class Hub:
     def _hear_events(self, name: bytes, payload: bytes) -> None:
         if name == HOME.encode():
             return
-        channel = self._channels.get(generation_of_channel(name))
+        generation_id = generation_of_channel(name)
+        channel = self._channels.get(generation_id)
         if channel is None:
+            self._spawn(self._unsubscribe(generation_id))
             return
-        if not channel.loaded.is_set():
-            channel.missed = True  # it may have come after the log was read
+        try:
+            before, frames = parse_published(payload)
+        except (ValueError, AssertionError):  # no message of ours: the log says what there is
+            before, frames = None, []
+        if not frames:
+            self._begin_reading(channel)
             return
         channel.touched = asyncio.get_running_loop().time()
-        before, frames = parse_published(payload)
         if before == channel.tail:
             channel.extend(frames)
         elif channel.tail is None or frames[-1].id > channel.tail:
-            self._spawn(self._read_quietly(channel))
+            self._begin_reading(channel)
 
     # The wheel
 
     async def tick_forever(self) -> None:
         """Once a second: who was silent too long is looked at again, who heard nothing gets a byte."""
+        checking: asyncio.Task[None] | None = None
         while True:
             await asyncio.sleep(min(TICK_SECONDS, self._settings.idle_check_seconds, self._settings.keepalive_seconds))
             now = asyncio.get_running_loop().time()
@@ -233,29 +277,36 @@ class Hub:
                 and not channel.ended
                 and now - channel.touched >= self._settings.idle_check_seconds
             ]
-            if idle:
-                try:
-                    await self._check(idle, now)
-                except Exception as error:
-                    logger.error("the idle check broke off: %s", type(error).__name__)
+            if idle and (checking is None or checking.done()):
+                checking = self._spawn(self._check(idle))
 
-    async def _check(self, idle: list[Channel], now: float) -> None:
+    async def _check(self, idle: list[Channel]) -> None:
         """One query for all rows, then one pipeline for all tails, then what differs."""
+        now = asyncio.get_running_loop().time()
         for channel in idle:
-            channel.touched = now
-            if not channel.subscribed:
+            if not channel.subscribed and self._pubsub is not None:
                 self._spawn(self._open(channel))
+        ended: dict[str, Generation] = {}
+        tails: list[EventId | None] = [None] * len(idle)
+        away = False
         try:
             ended = await self._threads.run(_ended, [channel.id for channel in idle])
         except Unavailable:
-            ended = {}
+            away = True
         try:
             tails = await self._log.tails([channel.id for channel in idle])
         except LOG_AWAY:
-            tails = [None] * len(idle)
-        for channel, tail in zip(idle, tails, strict=True):
-            if tail is not None and (channel.tail is None or tail > channel.tail):
-                await self._read_quietly(channel)
+            away = True
+        if not away:  # else the next tick looks again
+            for channel in idle:
+                channel.touched = max(channel.touched, now)
+        behind = [
+            channel
+            for channel, tail in zip(idle, tails, strict=True)
+            if tail is not None and (channel.tail is None or tail > channel.tail)
+        ]
+        await asyncio.gather(*(self._read(channel) for channel in behind), return_exceptions=True)
+        for channel in idle:
             row = ended.get(channel.id)
             if row is not None:
                 channel.end_from_row(row)
@@ -265,8 +316,14 @@ class Hub:
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, LOG_AWAY):
+            logger.error("a look at what is watched broke off: %s", described(error))
 
     async def close(self) -> None:
         """Ends the hub's own tasks."""
