@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.api_key import create_key
 from models.database import connect
 from models.database_threads import DatabaseThreads
+from models.event_log import EventLog, connect_redis
 from models.secret import Secret
 from models.settings import Settings
 from models.tenant import Tenant, first_tenant
@@ -101,3 +102,30 @@ async def client_of(routes: Sequence[BaseRoute], services: object = None) -> Asy
     transport = httpx.ASGITransport(with_services(app, services))
     async with httpx.AsyncClient(transport=transport, base_url="http://streamer") as client:
         yield client
+
+
+@pytest.fixture
+def idle_check_seconds() -> float:
+    """So long that no idle check helps; a test about those says less."""
+    return 60.0
+
+
+@pytest.fixture
+def live(settings: Settings, redis_url: str, idle_check_seconds: float) -> Settings:
+    """Settings with a Redis and the secret of `auth`; no sweeper puts a hand in."""
+    return replace(
+        settings,
+        redis_url=redis_url,
+        secret="s" * 40,
+        idle_check_seconds=idle_check_seconds,
+        keepalive_seconds=5.0,
+        sweep_seconds=3600.0,
+    )
+
+
+@pytest.fixture
+async def log(live: Settings) -> AsyncIterator[EventLog]:
+    """The event log as a worker has it, on a connection of its own."""
+    client = connect_redis(live.redis_url)
+    yield EventLog(client)
+    await client.aclose()
