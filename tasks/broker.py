@@ -89,9 +89,12 @@ class Queue:
             raise Unavailable("The queue is away.") from error
 
     def length(self) -> int:
-        """Messages that no worker has fetched yet. Raises Unavailable where Redis is away."""
+        """Messages that no worker has fetched yet. Raises Unavailable where Redis is away.
+
+        Dramatiq's own count has those that were fetched, too, also by workers that have died since.
+        """
         try:
-            return int(self._broker.do_qsize(QUEUE))
+            return int(self._broker.client.llen(f"{NAMESPACE}:{QUEUE}"))
         except redis.RedisError as error:
             raise Unavailable("The queue is away.") from error
 
