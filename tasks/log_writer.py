@@ -3,7 +3,7 @@
 import asyncio
 
 from models.event import EventId
-from models.event_log import LOG_AWAY, Append, EventLog
+from models.event_log import Append, EventLog
 
 
 class LogWriter:
@@ -17,7 +17,7 @@ class LogWriter:
     async def append(self, append: Append) -> EventId | None:
         """The log's tail afterwards: the last id of `append` exactly where its events stand in the log.
 
-        Raises one of LOG_AWAY where Redis is away or refuses: then it is not known whether they do.
+        Raises one of `models.event_log.LOG_AWAY` where Redis is away or refuses: then it is not known whether they do.
         """
         answer: asyncio.Future[EventId | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, answer))
@@ -36,7 +36,7 @@ class LogWriter:
     async def _send(self, batch: list[tuple[Append, asyncio.Future[EventId | None]]]) -> None:
         try:
             results = await self._log.append([append for append, _ in batch])
-        except LOG_AWAY as error:
+        except Exception as error:  # whatever it is: who asked hears of it, and the next batch goes out
             results = [error] * len(batch)
         for (_, answer), result in zip(batch, results, strict=True):
             if answer.done():  # who asked has gone
