@@ -1,0 +1,59 @@
+"""The log that tests of the producing side look at, and the writer through which it is written."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from models.event_log import EventLog, connect_redis
+from tasks.log_writer import LogWriter
+from tests.tasks.redis_process import RedisProcess
+
+
+@contextlib.asynccontextmanager
+async def running_writer(client: redis.asyncio.Redis) -> AsyncIterator[LogWriter]:
+    """A log writer with its task."""
+    writer = LogWriter(EventLog(client))
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def log(redis_url: str) -> AsyncIterator[EventLog]:
+    async with connect_redis(redis_url) as client:
+        yield EventLog(client)
+
+
+@pytest.fixture
+async def writer(redis_url: str) -> AsyncIterator[LogWriter]:
+    async with connect_redis(redis_url) as client, running_writer(client) as found:
+        yield found
+
+
+@pytest.fixture
+def own_redis(redis_socket: Path) -> Iterator[RedisProcess]:
+    """A Redis that the test may kill; not started yet."""
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        process = RedisProcess(Path(folder))
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+async def own_log(own_redis: RedisProcess) -> AsyncIterator[EventLog]:
+    async with connect_redis(own_redis.url) as client:
+        yield EventLog(client)
+
+
+@pytest.fixture
+async def own_writer(own_redis: RedisProcess) -> AsyncIterator[LogWriter]:
+    async with connect_redis(own_redis.url) as client, running_writer(client) as found:
+        yield found

@@ -1,0 +1,32 @@
+"""Waiting for what comes, never for time."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from models.event import Frame
+from models.event_log import EventLog
+
+T = TypeVar("T")
+
+
+async def until(true: Callable[[], T | Awaitable[T]], seconds: float = 20.0) -> T:
+    """What `true()` gives as soon as it is true; TimeoutError if it isn't within `seconds`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = true()
+            value = await found if inspect.isawaitable(found) else found
+            if value:
+                return value
+            await asyncio.sleep(0)
+
+
+async def frames_of(log: EventLog, generation_id: str, enough: Callable[[list[Frame]], bool]) -> list[Frame]:
+    """The log's events as soon as they are enough."""
+
+    async def look() -> list[Frame]:
+        found = await log.read(generation_id)
+        return found if enough(found) else []
+
+    return await until(look)
