@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from redis.connection import parse_url
+
 from models.errors import SettingInvalid
 from models.settings import Settings, env_name
 
@@ -122,6 +124,10 @@ def _is_private(folder: Path) -> bool:
 def _checked(url: str, variable: str) -> str:
     if not url.startswith(SCHEMES):
         raise SettingInvalid(f"{variable} must start with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:  # its words may quote a password
+        raise SettingInvalid(f"{variable} is no address of a Redis: see its port and what stands behind a ?") from None
     return url
 
 

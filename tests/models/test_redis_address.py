@@ -161,3 +161,11 @@ def test_a_folder_that_takes_no_sockets_has_it_elsewhere(short: Path, monkeypatc
     assert make_private_socket(settings) == private_socket(settings) == path
     remove_private_socket(settings)
     assert list(short.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["redis://:canary@h:x", "redis://:canary@h:99999", "unix:///a?db=x&password=canary"])
+def test_an_address_that_redis_py_cannot_read_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    for read, setting in ((redis_url, {"redis_url": url}), (broker_url, {"broker_url": url})):
+        with pytest.raises(SettingInvalid) as caught:
+            read(Settings(data=str(tmp_path), **setting))
+        assert "canary" not in str(caught.value)
