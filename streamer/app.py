@@ -28,7 +28,12 @@ routes = [*session.routes, *chat.routes, *health.routes, *pages.routes]
 
 
 def create_app(settings: Settings) -> "Application":
-    """The whole web side. Its database is connected already; everything else begins with the lifespan."""
+    """The whole web side. Its database is connected already; everything else begins with the lifespan.
+
+    Raises SettingInvalid: what is wrong with the settings is told now, in one line, not by a lifespan that fails.
+    """
+    for check in (redis_url, broker_url, load_routes, load_secret):
+        check(settings)
     return Application(settings)
 
 

@@ -10,10 +10,11 @@ import re
 import time
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from models.errors import MethodNotAllowed, NotFound
+from models.errors import NotFound
 from models.event import EventId
 from models.generation import Generation, Status, find_owned
 from streamer.auth import Viewer as Credential
@@ -41,6 +42,8 @@ class EventStream:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._open = 0
+        """Requests under way, from before anything of them is read."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, request_id, status = time.monotonic(), request_id_of(scope), 0
@@ -56,14 +59,31 @@ class EventStream:
             if status or not is_expected(error):
                 log_unexpected(error, request_id)
             if not status:
-                await error_response(error, request_id)(scope, receive, send_noting_status)
+                response = error_response(error, request_id)
+                for name, value in security_headers(scope["path"]).items():
+                    response.headers.setdefault(name, value)
+                await response(scope, receive, send_noting_status)
         finally:
             log_access(scope, status, time.monotonic() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Everything that may fail comes before the first byte; then it only streams."""
+        """Refuses what is too much before anything is read: a stream then costs nothing but its refusal."""
         if scope["method"] != "GET":
-            raise MethodNotAllowed(allow="GET")
+            raise HTTPException(405, headers={"Allow": "GET"})
+        draining = self._services.hub.draining
+        if draining or self._open >= self._services.settings.max_viewers:
+            code = "draining" if draining else "overloaded"
+            await _start(scope, send)
+            await _send_last(send, close_frame(code, reconnect=True, retry_ms=_jittered(2000)))
+            return
+        self._open += 1
+        try:
+            await self._admit(scope, receive, send)
+        finally:
+            self._open -= 1
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that may fail comes before the first byte; then it only streams."""
         found = PATH.fullmatch(scope["path"])
         assert found is not None, "the application sends only such paths here"
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
@@ -76,17 +96,13 @@ class EventStream:
         if row.terminal is not None and cursor is not None and cursor >= row.terminal:
             await Response(status_code=204, headers=_common(scope))(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _raw({**_common(scope), **_HEADERS})})
+        await _start(scope, send)
         await self._stream(row, cursor, credential, receive, send)
 
     async def _stream(
         self, row: Generation, cursor: EventId | None, credential: Credential, receive: Receive, send: Send
     ) -> None:
         services = self._services
-        if services.hub.draining or services.hub.viewers >= services.settings.max_viewers:
-            code = "draining" if services.hub.draining else "overloaded"
-            await _send_last(send, close_frame(code, reconnect=True, retry_ms=_jittered(2000)))
-            return
         await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
         viewer = await services.hub.join(row.id, cursor)
         leaving = asyncio.create_task(_notice_leaving(receive, viewer))
@@ -104,14 +120,14 @@ class EventStream:
         loop, settings = asyncio.get_running_loop(), self._services.settings
         with contextlib.suppress(TimeoutError):
             while not viewer.gone:
-                data, last = viewer.take()
-                if not data and viewer.closing is not None:
+                if viewer.closing is not None:  # also before what is still to be read: a cursor resumes it, a credential must not
                     code, reconnect = viewer.closing
                     await _send_last(send, close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)))
                     return
-                if not data and loop.time() - viewer.quiet_since >= settings.keepalive_seconds:
+                data, last = viewer.take()
+                if not (data or last) and loop.time() - viewer.quiet_since >= settings.keepalive_seconds:
                     data = KEEP_ALIVE
-                if data:
+                if data or last:
                     async with asyncio.timeout(settings.send_timeout_seconds):
                         await (_send_last if last else _send)(send, data)
                     viewer.quiet_since = loop.time()
@@ -132,6 +148,10 @@ async def _notice_leaving(receive: Receive, viewer: Viewer) -> None:
         pass
     viewer.gone = True
     viewer.wake()
+
+
+async def _start(scope: Scope, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _raw({**_common(scope), **_HEADERS})})
 
 
 async def _send(send: Send, data: bytes) -> None:

@@ -1,7 +1,9 @@
 """Our own uvicorn server: its drain begins with the signal, not after the last connection has closed."""
 
 import logging
+import signal
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
@@ -17,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: Connections that wait to be accepted.
 BACKLOG = 2048
 
+#: Bytes that the kernel keeps for one reader; Linux takes twice as many, for its own overhead too.
+SEND_BUFFER = 64 * 1024
+
 
 class Server(uvicorn.Server):
     """Tells the viewers of open streams to come back elsewhere as soon as it is asked to stop."""
@@ -26,9 +31,11 @@ class Server(uvicorn.Server):
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # In place of uvicorn's own, which in the end would raise the signal again: a stop that was asked for is exit code 0.
         if self._app.hub is not None:
             self._app.hub.drain()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
+        self.should_exit = True
 
 
 def serve(settings: Settings) -> int:
@@ -36,7 +43,15 @@ def serve(settings: Settings) -> int:
     check_kill_point(settings)
     connect(settings)
     app = create_app(settings)
-    config = uvicorn.Config(
+    with listening_socket(settings) as listening:
+        server = Server(configuration(app, settings), app)
+        server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def configuration(app: Application, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves `app`."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
@@ -50,16 +65,18 @@ def serve(settings: Settings) -> int:
         timeout_keep_alive=15,
         ws="none",
     )
-    with _listening_socket(settings) as listening:
-        server = Server(config, app)
-        server.run(sockets=[listening])
-    return 0 if server.started else 1
 
 
-def _listening_socket(settings: Settings) -> socket.socket:
+def listening_socket(settings: Settings) -> socket.socket:
+    """What connections come in by; they inherit its options. Raises SettingInvalid where the address can't be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # What a reader that stalls may cost here, and for how long: closing a socket alone waits for such a reader.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if sys.platform == "linux":
+        milliseconds = max(1, int(settings.send_timeout_seconds * 1000))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listening.bind((settings.host, settings.port))
     except OSError as error:
