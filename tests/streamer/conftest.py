@@ -120,6 +120,7 @@ def live(settings: Settings, redis_url: str, idle_check_seconds: float) -> Setti
         idle_check_seconds=idle_check_seconds,
         keepalive_seconds=5.0,
         sweep_seconds=3600.0,
+        web_drain_seconds=1.0,
     )
 
 
