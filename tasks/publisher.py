@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from models.errors import Unavailable
 from models.event import EventId, Frame, Kind, Started, Text, ToolCall, encode
 from models.event_log import LOG_AWAY, Append
 from models.generation import Generation
@@ -136,18 +137,20 @@ class Publisher:
             try:
                 await self._publish()
                 pause = RETRY_SECONDS[0]
-                await asyncio.sleep(max(0.0, began + self._settings.append_window_seconds - loop.time()))
-            except LOG_AWAY as error:
-                logger.warning("the event log is away (%s); trying again in %.1f s", type(error).__name__, pause)
+                if self.tail is not None and self.tail.seq > 0:  # after `started` alone, the first delta goes at once
+                    await asyncio.sleep(max(0.0, began + self._settings.append_window_seconds - loop.time()))
+            except (*LOG_AWAY, Unavailable) as error:  # Unavailable: whether the run is still ours can't be asked now
+                logger.warning("events wait (%s); trying again in %.1f s", type(error).__name__, pause)
                 self._confirmed = False
                 self._dirty.set()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_SECONDS[1])
 
     async def _publish(self) -> None:
-        """Appends until the log holds everything numbered."""
+        """Appends until the log holds everything numbered by now; what is numbered meanwhile waits for the next window."""
         self._close_buffer()
-        while self.tail != self.last:
+        goal = self.last
+        while self.tail is None or self.tail < goal:
             frames = self._missing()
             if self.tail is None or frames[0].id.seq == 0:
                 await self._confirm_once()
@@ -161,6 +164,7 @@ class Publisher:
         if not self._trimmed or (tail.run == self.run and tail.seq >= first.seq - 1):
             return [frame for frame in self._kept if frame.id > tail]
         self.last = EventId(self.run, self.last.seq + 1)
+        self._dirty.set()
         snapshot = Frame(self.last, Kind.SNAPSHOT, self.transcript.snapshot())
         self._kept, self._kept_bytes = [snapshot], len(snapshot.data) + FRAME_OVERHEAD
         return [snapshot] if tail >= self._started.id else [self._started, snapshot]
