@@ -27,6 +27,9 @@ MAX_NAME = 200
 
 _KEY = re.compile(r"[!-~]{1,200}")
 
+# If-None-Match is a list, and compares weakly: a proxy that compresses makes W/"…" of our tag (RFC 9110 §13.1.2).
+_TAG = re.compile(r'"[^"]*"')
+
 #: Seconds after which a poller may ask again.
 POLL_SECONDS = 1
 
@@ -119,7 +122,7 @@ async def get_chat(request: Request) -> Response:
         "cache-control": "private, no-cache",
         **({} if row.ended else {"retry-after": str(POLL_SECONDS)}),
     }
-    if request.headers.get("if-none-match") == etag:
+    if etag in _TAG.findall(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     return Response(content, 200, headers, "application/json")
 
@@ -128,19 +131,21 @@ def _wait_seconds(request: Request, services: Services) -> float:
     given = request.query_params.get("wait", "0")
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", given):
         raise BadRequest("`wait` must be a number of seconds.")
+    if services.hub.viewers >= services.settings.max_viewers:
+        return 0.0  # who waits costs what a viewer costs
     return min(float(given), services.settings.max_wait_seconds)
 
 
 async def _wait_for_end(services: Services, generation_id: str, seconds: float) -> None:
     """Returns when the generation has ended, the time is over or the process drains."""
-    viewer = await services.hub.join(generation_id, None)
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            viewer = await services.hub.join(generation_id, None)
+            try:
                 while not viewer.channel.ended and viewer.closing is None:
                     await viewer.wait()
-    finally:
-        services.hub.leave(viewer)
+            finally:
+                services.hub.leave(viewer)
 
 
 async def cancel_chat(request: Request) -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import redis.asyncio
 
@@ -15,8 +16,8 @@ from streamer.auth import Authenticator
 from streamer.hub import Hub
 from tasks.broker import Queue
 
-#: Seconds that a request waits for a sign of life from Redis.
-PING_SECONDS = 1.0
+#: Seconds that a request waits for a sign of life from Redis, and for the queue to take its message.
+PING_SECONDS, ENQUEUE_SECONDS = 1.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +36,22 @@ class Services:
     async def require_redis(self) -> None:
         """Raises Unavailable where Redis is away: before anything is stored for a request that needs it."""
         ping = asyncio.ensure_future(self.client.ping())
+        ping.add_done_callback(_take_exception)  # it may come when nobody waits for it any more
         done, _ = await asyncio.wait({ping}, timeout=PING_SECONDS)
         if not done or isinstance(ping.exception(), LOG_AWAY):
             raise Unavailable("Redis is away; nothing was stored. Try again.", retry_after_seconds=2)
         ping.result()
 
     async def enqueue(self, generation_id: str) -> None:
-        """Hands a committed generation to the workers. Raises Unavailable; a sweeper does it later then."""
-        await asyncio.get_running_loop().run_in_executor(self.queue.pool, self.queue.enqueue, generation_id)
+        """Hands a committed generation to the workers. Raises Unavailable, soon; a sweeper does it later then."""
+        sending = asyncio.get_running_loop().run_in_executor(self.queue.pool, self.queue.enqueue, generation_id)
+        try:
+            async with asyncio.timeout(ENQUEUE_SECONDS):
+                await sending
+        except TimeoutError:
+            raise Unavailable("The queue is away.") from None
+
+
+def _take_exception(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
