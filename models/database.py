@@ -3,6 +3,7 @@
 Times in rows are seconds of the *database's* clock, near Unix time and never stepped: see `now()` and `models/clock.py`.
 """
 
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from models.settings import Settings
 database = DatabaseProxy()
 
 #: What a statement raises when the database is away or busy; the statement may be tried again.
-AWAY = (OperationalError, InterfaceError)
+#: peewee lets the driver's own error pass where it comes up while rows are read.
+AWAY = (OperationalError, InterfaceError, sqlite3.OperationalError)
 
 #: Seconds that a statement waits for another process's SQLite transaction.
 BUSY_SECONDS = 5
@@ -80,6 +82,11 @@ def migration_names() -> list[tuple[str, bool]]:
 def now() -> Any:
     """The database's clock as an expression, in seconds: read when the statement runs, not when it is built."""
     return fn.boot_now()
+
+
+def returned(statement: Any) -> list[Any]:
+    """The rows of a statement with RETURNING, read to the end: only then has SQLite committed it, or failed to."""
+    return list(statement.execute())
 
 
 def read_now() -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.database import now
+from models.database import now, returned
 from models.errors import GenerationFailure, is_retryable
 from models.event import Done, EventId, Failed, Frame, Kind, Usage, encode
 from models.generation import Generation, Status, digest, usage_columns
@@ -46,15 +46,14 @@ def finish(
 
     Safe to repeat after a lost reply: where the row says that this run has finished, that was our own commit.
     """
-    rows = (
+    rows = returned(
         Generation.update(
             **ending.columns, terminal_id=str(terminal), text=text, reasoning=reasoning, tool_calls=tool_calls
         )
         .where((Generation.id == generation_id) & (Generation.run == run) & (Generation.status == Status.RUNNING))
         .returning(Generation)
-        .execute()
     )
-    row: Generation | None = next(iter(rows), None)
+    row: Generation | None = rows[0] if rows else None
     if row is None:
         found = Generation.get_or_none(Generation.id == generation_id)
         row = found if found is not None and found.run == run and found.ended else None
@@ -73,7 +72,7 @@ def end_unheld(
     unheld = (Generation.status == Status.QUEUED) | (
         (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
     )
-    rows = (
+    rows = returned(
         Generation.update(
             **ending.columns,
             run=run,
@@ -84,9 +83,8 @@ def end_unheld(
         )
         .where((Generation.id == seen.id) & (Generation.run == seen.run) & unheld)
         .returning(Generation)
-        .execute()
     )
-    return next(iter(rows), None)
+    return rows[0] if rows else None
 
 
 def mark_published(generation_id: str) -> None:

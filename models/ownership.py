@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from peewee import Case
 
-from models.database import database, now
+from models.database import database, now, returned
 from models.generation import OPEN, Generation, Status
 
 #: Rows in one renewal statement at most: SQLite allows 32,766 parameters.
@@ -31,7 +31,7 @@ def claim(generation_id: str, worker: str, lease_seconds: float, *, judge_leases
     """
     lost = (Generation.status == Status.RUNNING) & (Generation.lease_until < now()) & may_restart()
     free = Generation.status == Status.QUEUED
-    rows = (
+    rows = returned(
         Generation.update(
             status=Status.RUNNING,
             run=Generation.run + 1,
@@ -53,9 +53,8 @@ def claim(generation_id: str, worker: str, lease_seconds: float, *, judge_leases
             & (Generation.deadline_at > now())
         )
         .returning(Generation)
-        .execute()
     )
-    return next(iter(rows), None)
+    return rows[0] if rows else None
 
 
 def may_restart() -> Any:
@@ -140,7 +139,7 @@ def request_cancel(generation_id: str) -> Generation | None:
 
 def restart_run(generation_id: str, run: int, lease_seconds: float) -> Generation | None:
     """The holder's own next run, because its provider broke off. Guarded like a claim; it counts as a call, not as a crash."""
-    rows = (
+    rows = returned(
         Generation.update(
             run=Generation.run + 1,
             lease_until=now() + lease_seconds,
@@ -158,6 +157,5 @@ def restart_run(generation_id: str, run: int, lease_seconds: float) -> Generatio
             & (Generation.deadline_at > now())
         )
         .returning(Generation)
-        .execute()
     )
-    return next(iter(rows), None)
+    return rows[0] if rows else None

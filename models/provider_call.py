@@ -8,7 +8,7 @@ from models.generation import Generation, Status, usage_columns
 
 
 class ProviderCall(Table):
-    """`number` counts a generation's calls over all its runs. `outcome`: running, done, incomplete, error or cancelled."""
+    """`number` counts a generation's calls over all its runs. `outcome`: running, done, error, cancelled or lost."""
 
     generation = ForeignKeyField(Generation, on_delete="CASCADE")
     number = IntegerField()
@@ -66,4 +66,11 @@ def end_call(generation_id: str, number: int, outcome: str, error_code: str | No
     """Settles a call. It is not fenced by the run: a call that lost its generation cost money all the same."""
     ProviderCall.update(outcome=outcome, error_code=error_code, ended_at=now(), **usage_columns(usage)).where(
         (ProviderCall.generation == generation_id) & (ProviderCall.number == number)
+    ).execute()
+
+
+def end_lost_calls(generation_id: str, usage: Usage | None) -> None:
+    """Settles what a lost worker left open, by what reached the log. Should it live on, its own figures replace these."""
+    ProviderCall.update(outcome="lost", ended_at=now(), **usage_columns(usage)).where(
+        (ProviderCall.generation == generation_id) & (ProviderCall.outcome == "running")
     ).execute()

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from models.event import Frame, Kind, Snapshot, Text, ToolCall, decode, encode
+from models.generation import Generation
 
 
 @dataclass(slots=True)
@@ -95,4 +96,15 @@ def transcript_of_run(frames: Iterable[Frame], run: int) -> Transcript:
     for frame in frames:
         if frame.id.run == run:
             found.apply(frame)
+    return found
+
+
+def transcript_of_row(row: Generation) -> Transcript:
+    """What stands in the row: the last checkpoint, or the end."""
+    found = Transcript()
+    if row.text:
+        found.add_text(row.text)
+    if row.reasoning:
+        found.add_reasoning(row.reasoning)
+    found.calls = {call["index"]: call for call in row.tool_call_list}
     return found

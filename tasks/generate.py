@@ -19,7 +19,7 @@ from models.errors import (
     TooManyCalls,
     Unavailable,
 )
-from models.event import EventId, Usage
+from models.event import EventId
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status
 from models.kill_point import reach
@@ -27,7 +27,7 @@ from models.ownership import claim, give_back, restart_run, still_holds
 from models.provider_call import begin_call, end_call
 from models.route import Route
 from models.settings import Settings
-from tasks import tokenizer
+from tasks.estimate import estimate
 from tasks.history import provider_request
 from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
@@ -108,7 +108,8 @@ class Generator:
             outcome = await stream_call(publisher, holding, provider, request, row.deadline_at - read_now())
         finally:
             if outcome.usage is None:
-                outcome.usage = await self._estimate(request, publisher)
+                answered = publisher.transcript.text + publisher.transcript.reasoning
+                outcome.usage = await asyncio.to_thread(estimate, request, answered)
             await self._settle(row, number, outcome)
         return outcome
 
@@ -123,19 +124,6 @@ class Generator:
                 raise RunLost
             raise TooManyCalls
         return request, number
-
-    async def _estimate(self, request: ProviderRequest, publisher: Publisher) -> Usage | None:
-        """What the call used by the tokenizer's count, where the provider's own figure did not come."""
-        transcript = publisher.transcript
-        if not transcript:
-            return None
-        asked = "\n".join(message.content for message in request.messages)
-
-        def count() -> Usage:
-            output = tokenizer.count(transcript.text + transcript.reasoning, request.model)
-            return Usage(input=tokenizer.count(asked, request.model), output=output, source="estimated")
-
-        return await asyncio.to_thread(count)
 
     async def _settle(self, row: Generation, number: int, outcome: Outcome) -> None:
         failure = outcome.failure

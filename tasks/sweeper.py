@@ -6,23 +6,27 @@ Each step is one conditional statement, so that any number of sweepers do no har
 import asyncio
 import logging
 import threading
-from typing import Any
+from collections.abc import Mapping
 
 from peewee import Case
 
-from models.database import database, now
+from models.database import database, now, read_now
 from models.database_threads import DatabaseThreads
 from models.ending import Ending, end_unheld, mark_published
-from models.errors import DeadlineExceeded, Unavailable, WorkerCrashed
-from models.event import EventId
+from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, WorkerCrashed
+from models.event import EventId, Usage
 from models.event_log import LOG_AWAY, Append, EventLog, connect_redis
-from models.generation import ENDED, OPEN, Generation, Status
+from models.generation import ENDED, Generation, Status
 from models.identifiers import random_name
 from models.ownership import put_back
 from models.periodic import claim_turn
+from models.provider_call import end_lost_calls
+from models.route import Route
 from models.settings import Settings
-from models.transcript import Transcript, transcript_of_run
+from models.transcript import Transcript, transcript_of_row, transcript_of_run
 from tasks.broker import Queue
+from tasks.estimate import estimate
+from tasks.history import provider_request
 from tasks.repair import complete_log
 
 logger = logging.getLogger(__name__)
@@ -37,10 +41,18 @@ MAX_BACKOFF_SECONDS = 300
 class Sweeper(threading.Thread):
     """A thread with an event loop and a Redis connection of its own; its statements run in the thread itself."""
 
-    def __init__(self, settings: Settings, threads: DatabaseThreads, queue: Queue, redis_url: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        threads: DatabaseThreads,
+        routes: Mapping[str, Route],
+        queue: Queue,
+        redis_url: str,
+    ) -> None:
         super().__init__(name="sweeper", daemon=True)
         self._settings = settings
         self._threads = threads
+        self._routes = routes
         self._queue = queue
         self._redis_url = redis_url
         self._owner = random_name("sweeper")
@@ -84,64 +96,63 @@ class Sweeper(threading.Thread):
 
     async def sweep(self, log: EventLog) -> None:
         """One look at everything else. Raises Unavailable where the database is away."""
-        for row in self._threads.call(_to_end):
-            await self._end(row, log)
+        for row in self._threads.call(_queued_in_vain):
+            await self._end_queued(row, log)
         self._enqueue_waiting()
         for row in self._threads.call(_unpublished, self._settings):
             await self._publish(row, log)
 
     # What must end
 
-    async def _end(self, row: Generation, log: EventLog) -> None:
-        """Ends what nobody holds and nobody may start: cancelled, or past its deadline."""
-        partial = await self._partial(row, log)
-        if partial is None:
-            return
-        if row.cancel_requested_at is not None:
-            ending = Ending(status=Status.CANCELLED, finish_reason="cancelled")
-        elif partial:
-            ending = Ending(status=Status.INCOMPLETE, finish_reason="limit")
-        else:
-            ending = Ending(status=Status.ERROR, failure=DeadlineExceeded())
-        await self._end_with(row, ending, partial, log)
+    async def _end_queued(self, row: Generation, log: EventLog) -> None:
+        """Ends what no run has begun, and none may begin any more."""
+        ending = _cancelled() if row.cancel_requested_at is not None else _failed(DeadlineExceeded())
+        await self._end_with(row, ending, Transcript(), log)
 
     async def _recover(self, row: Generation, log: EventLog) -> None:
-        """A lost worker's generation runs again, unless its crashes are used up or its text is to be kept."""
-        usable = row.crashes + 1 < row.max_crashes
+        """A lost worker's generation runs again, unless it may not, its crashes are used up or its text is to be kept."""
+        over = row.cancel_requested_at is not None or row.deadline_at <= self._threads.call(read_now)
+        usable = not over and row.crashes + 1 < row.max_crashes
         if usable and row.on_worker_lost == "restart":
             self._run_again(row)
-            return
         partial = await self._partial(row, log)
         if partial is None:
             return
-        if partial and row.on_worker_lost == "keep_partial":
-            ending = Ending(status=Status.INCOMPLETE, finish_reason="interrupted")
+        usage = self._settle(row, partial)
+        if row.cancel_requested_at is not None:
+            await self._end_with(row, _cancelled(usage), partial, log)
+        elif over:
+            ending = _incomplete("limit", usage) if partial else _failed(DeadlineExceeded())
             await self._end_with(row, ending, partial, log)
-        elif usable:
+        elif partial and row.on_worker_lost == "keep_partial":
+            await self._end_with(row, _incomplete("interrupted", usage), partial, log)
+        elif not usable:
+            await self._end_with(row, _failed(WorkerCrashed(), usage), partial, log)
+        elif row.on_worker_lost == "keep_partial":
             self._run_again(row)
-        else:
-            await self._end_with(row, Ending(status=Status.ERROR, failure=WorkerCrashed()), partial, log)
 
     def _run_again(self, row: Generation) -> None:
         if self._threads.call(put_back, row.id, row.run, self._settings.reenqueue_seconds):
             logger.info("generation %s lost its worker in run %d and is queued again", row.id, row.run)
             self._queue.enqueue(row.id)
 
+    def _settle(self, row: Generation, partial: Transcript) -> Usage | None:
+        """Settles the lost worker's calls by what reached the log, and returns what the last of them used."""
+        route = self._routes.get(row.route)
+        usage = None
+        if route is not None and partial:
+            request = self._threads.call(provider_request, row, route)
+            usage = estimate(request, partial.text + partial.reasoning)
+        self._threads.call(end_lost_calls, row.id, usage)
+        return usage
+
     async def _partial(self, row: Generation, log: EventLog) -> Transcript | None:
         """The text of the row's run: the longer of the checkpoint and the log's. None: Redis is away, look again later."""
-        stored = Transcript()
-        stored.add_text(row.text)
-        stored.add_reasoning(row.reasoning)
-        for call in row.tool_call_list:
-            stored.calls[call["index"]] = call
-        if row.run == 0:
-            return Transcript()
         try:
             logged = transcript_of_run(await log.read(row.id), row.run)
         except LOG_AWAY:
             return None
-        found = logged if len(logged.text) >= len(row.text) else stored
-        return found if found.text or found.reasoning or found.calls else Transcript()
+        return logged if len(logged.text) >= len(row.text) else transcript_of_row(row)
 
     async def _end_with(self, row: Generation, ending: Ending, partial: Transcript, log: EventLog) -> None:
         ended = self._threads.call(
@@ -184,22 +195,28 @@ class Sweeper(threading.Thread):
             logger.warning("a terminal event still waits (%s)", type(error).__name__)
 
 
-def _expired() -> Any:
-    return (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
+def _cancelled(usage: Usage | None = None) -> Ending:
+    return Ending(status=Status.CANCELLED, finish_reason="cancelled", usage=usage)
 
 
-def _to_end() -> list[Generation]:
+def _incomplete(reason: str, usage: Usage | None) -> Ending:
+    return Ending(status=Status.INCOMPLETE, finish_reason=reason, usage=usage)
+
+
+def _failed(failure: GenerationFailure, usage: Usage | None = None) -> Ending:
+    return Ending(status=Status.ERROR, failure=failure, usage=usage)
+
+
+def _queued_in_vain() -> list[Generation]:
+    """What waits for a worker that may not start it any more."""
     over = Generation.cancel_requested_at.is_null(False) | (Generation.deadline_at <= now())
-    unheld = (Generation.status == Status.QUEUED) | _expired()
-    return list(Generation.select().where(Generation.status.in_(OPEN) & unheld & over).limit(BATCH))
+    return list(Generation.select().where((Generation.status == Status.QUEUED) & over).limit(BATCH))
 
 
 def _lost() -> list[Generation]:
-    return list(
-        Generation.select()
-        .where(_expired() & Generation.cancel_requested_at.is_null() & (Generation.deadline_at > now()))
-        .limit(BATCH)
-    )
+    """What runs with an expired lease."""
+    expired = (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
+    return list(Generation.select().where(expired).limit(BATCH))
 
 
 def _count_waiting() -> int:

@@ -110,7 +110,7 @@ def work(settings: Settings) -> int:
     worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=POLL_MS, worker_threads=settings.worker_threads)
     worker.queue_prefetch = settings.worker_threads  # no more than it can start now
     queue = Queue(broker_url(settings))
-    sweeper = Sweeper(settings, threads, queue, redis_url(settings))
+    sweeper = Sweeper(settings, threads, state.routes, queue, redis_url(settings))
     worker.start()
     sweeper.start()
     logger.info("worker %s is ready for %d generations at once", state.holdings.worker, settings.worker_threads)

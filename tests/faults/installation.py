@@ -91,6 +91,7 @@ class Installation:
         self.provider = FakeOpenAI(Answer(tokens=60, delay_seconds=0.02))
         self.redis = RedisServer(folder, free_port())
         self.proxy = Proxy(self.redis.port)
+        self.database = folder / "streamer.db"
         self.api_key = ""
         self.processes: list[Process] = []
         self._more = dict(environment or {})
@@ -200,7 +201,7 @@ class Installation:
         """A visitor token, the same for the same user."""
         if user not in self._tokens:
             status, found, _ = await self.call(
-                port, "POST", "/ai/v1/session", {"user": user, "ttl_seconds": 3600}, self.api_key
+                port, "POST", "/ai/v1/session", {"user": user, "ttl_seconds": 86400}, self.api_key
             )
             assert status == 201, found
             self._tokens[user] = found["token"]
@@ -246,7 +247,7 @@ class Installation:
             return connection.execute(sql, values).fetchall()
 
     def _database(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{self.folder / 'streamer.db'}?mode=ro", uri=True, timeout=60)
+        return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=60)
 
     async def until(self, true: Callable[[], object], timeout_seconds: float) -> float:
         """Waits until `true()`, and returns the seconds that took. AssertionError after the timeout."""

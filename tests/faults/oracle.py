@@ -66,3 +66,15 @@ async def check_quiet(it: Installation, port: int, timeout_seconds: float = 30.0
         }
 
     await it.until(lambda: not any(counts().values()), timeout_seconds)
+
+
+async def finish(it: Installation, port: int, chat: dict[str, Any], *viewers: Viewer) -> dict[str, Any]:
+    """Waits for the viewers' and the log's end, and checks all that every row checks."""
+    await it.until_ended(chat["id"], it.durations.bound(30))
+    for viewer in viewers:
+        if viewer.end is None:
+            await viewer.follow(it.durations.bound(30))
+    ended = check_end(it, chat["id"], *viewers)
+    await check_log(it, chat["id"])
+    await check_quiet(it, port)
+    return ended

@@ -10,7 +10,7 @@ from typing import Any
 from tasks.broker import Queue
 from tests.fakes.openai_server import Answer
 from tests.faults.installation import Installation, Process
-from tests.faults.oracle import check_end, check_log, check_quiet
+from tests.faults.oracle import check_end, check_log, check_quiet, finish
 from tests.faults.rows import Context, Figures, row
 from tests.faults.viewer import Viewer
 
@@ -27,18 +27,6 @@ async def until_dead(process: Process) -> float:
     """When a process that kills itself has done so."""
     assert await process.wait() == -signal.SIGKILL
     return time.monotonic()
-
-
-async def finish(it: Installation, port: int, chat: dict[str, Any], *viewers: Viewer) -> dict[str, Any]:
-    """Waits for the viewers' and the log's end, and checks all that every row checks."""
-    await it.until_ended(chat["id"], it.durations.bound(30))
-    for viewer in viewers:
-        if viewer.end is None:
-            await viewer.follow(it.durations.bound(30))
-    ended = check_end(it, chat["id"], *viewers)
-    await check_log(it, chat["id"])
-    await check_quiet(it, port)
-    return ended
 
 
 @row("F1", "kill -9 worker before claim")

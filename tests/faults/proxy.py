@@ -3,22 +3,27 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class Proxy:
     """Carries bytes to `target_port` on loopback. What it does to them is set at any time, for all connections or some.
 
-    `lose_reply(request)`: for a request for which it is true, the reply is swallowed and the connection is closed, after the
-    server has executed it. `hold`: nothing is carried while it is set. `delay_seconds`: before each reply.
+    `lose_request(data)`: what a client sends is not passed on, and its connection closed. `lose_reply(data)`: it is passed on and
+    executed, but the reply is swallowed and the connection closed. `mute(data)`: from then on that connection stays open and
+    silent. `swallow(data)`: this one piece that the server sends does not arrive. `delay_seconds`: before each piece of a reply.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
-        self.lose_reply: Callable[[bytes], bool] = lambda request: False
+        self.lose_request: Callable[[bytes], bool] = _never
+        self.lose_reply: Callable[[bytes], bool] = _never
+        self.mute: Callable[[bytes], bool] = _never
+        self.swallow: Callable[[bytes], bool] = _never
         self.delay_seconds = 0.0
         self.lost = 0
-        """Replies that were swallowed."""
+        """Pieces that were lost or swallowed."""
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -57,10 +62,10 @@ class Proxy:
             return
         both = {writer, to_writer}
         self._writers |= both
-        doomed = asyncio.Event()
+        fate = _Fate()
         pumps = [
-            asyncio.create_task(self._requests(reader, to_writer, doomed)),
-            asyncio.create_task(self._replies(to_reader, writer, doomed)),
+            asyncio.create_task(self._requests(reader, to_writer, fate)),
+            asyncio.create_task(self._replies(to_reader, writer, fate)),
         ]
         self._tasks.update(pumps)
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -68,25 +73,41 @@ class Proxy:
             each.transport.abort()
         self._writers -= both
 
-    async def _requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
-    ) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: "_Fate") -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 20):
                 await self._open.wait()
-                if self.lose_reply(data):
-                    doomed.set()
+                fate.sent += data
+                if self.lose_request(data):
+                    self.lost += 1
+                    return
+                fate.doomed = fate.doomed or self.lose_reply(data)
                 writer.write(data)
                 await writer.drain()
 
-    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: "_Fate") -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 20):
                 await self._open.wait()
-                if doomed.is_set():
+                if fate.doomed:
                     self.lost += 1
                     return
+                if self.mute(fate.sent) or self.swallow(data):
+                    self.lost += 1
+                    continue
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 writer.write(data)
                 await writer.drain()
+
+
+@dataclass(slots=True)
+class _Fate:
+    """One connection: everything that its client has sent, and whether its next reply is lost."""
+
+    sent: bytes = b""
+    doomed: bool = False
+
+
+def _never(data: bytes) -> bool:
+    return False

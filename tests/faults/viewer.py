@@ -66,7 +66,7 @@ class Viewer:
                 self.finished_204 = True
             elif status != 200:
                 self.refusals.append(status)
-            else:
+            elif stop_after != 0:
                 await self._read(reader, b"transfer-encoding: chunked" in head, stop_after)
         finally:
             writer.transport.abort()
@@ -157,7 +157,8 @@ class Viewer:
 
 
 def _parsed(text: str | None) -> Any:
-    return tuple(map(int, text.split("-"))) if text is not None else None
+    """An id as two numbers; None for a cursor that is none, as a test may send."""
+    return tuple(map(int, text.split("-"))) if text is not None and ID.fullmatch(text) else None
 
 
 async def _chunk(reader: asyncio.StreamReader) -> bytes:
