@@ -103,7 +103,7 @@ class Hub:
         self._viewers -= 1
         if not channel.viewers and self._channels.get(channel.id) is channel:
             del self._channels[channel.id]
-            if channel.subscribed:
+            if channel.subscribed and self._pubsub is not None:
                 self._spawn(self._unsubscribe(channel.id))
 
     def drain(self) -> None:
@@ -326,7 +326,8 @@ class Hub:
             logger.error("a look at what is watched broke off: %s", described(error))
 
     async def close(self) -> None:
-        """Ends the hub's own tasks."""
+        """Ends the hub's own tasks. Who leaves later starts none."""
+        self._pubsub = None
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
