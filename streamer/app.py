@@ -24,6 +24,9 @@ from streamer.services import Services
 from tasks.broker import Queue
 from tasks.sweeper import Sweeper
 
+#: Seconds that a stop waits for a sweep under way, which a Redis that hangs may hold up: its thread ends with the process then.
+SWEEP_END_SECONDS = 2.0
+
 routes = [*session.routes, *chat.routes, *health.routes, *pages.routes]
 
 
@@ -93,7 +96,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await hub.close()
-        await asyncio.to_thread(sweeper.join)
+        await asyncio.to_thread(sweeper.join, SWEEP_END_SECONDS)
         await client.aclose()
         await subscriber.aclose()
         await asyncio.to_thread(queue.close)
