@@ -171,6 +171,11 @@ def env_name(name: str) -> str:
     return cast("str", _FIELDS[name].metadata["env"]) or f"STREAMER_{name.upper()}"
 
 
+def is_given(name: str) -> bool:
+    """Whether the environment gives the setting `name`, rather than its default."""
+    return bool(os.environ.get(env_name(name)))
+
+
 def _parsed(name: str, raw: str) -> Any:
     kind = _FIELDS[name].type
     try:

@@ -11,6 +11,7 @@ import uvicorn
 from models.database import connect
 from models.errors import SettingInvalid
 from models.kill_point import check_kill_point
+from models.route import load_routes
 from models.settings import Settings
 from streamer.app import Application, create_app
 
@@ -42,6 +43,7 @@ def serve(settings: Settings) -> int:
     """Runs a web process until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
     check_kill_point(settings)
     connect(settings)
+    load_routes(settings)  # a wrong file is told in one line here, not by the lifespan
     app = create_app(settings)
     with listening_socket(settings) as listening:
         server = Server(configuration(app, settings), app)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from models.database import connect, database
 from models.route import load_routes
 from models.secret import Secret, load_secret
-from models.settings import Settings, env_name
+from models.settings import Settings, env_name, is_given
 from streamer.data_folder import DataFolder
 from streamer.embedded_redis import EmbeddedRedis
 from streamer.first_key import FirstKey, ensure_first_key
@@ -65,7 +65,7 @@ def up(settings: Settings) -> int:
 
 def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     """The worker. It gets its stop signal when the web process is gone, or WORKER_PATIENCE_SECONDS after that got its own."""
-    drain_seconds = DRAIN_SECONDS if _is_default("worker_drain_seconds") else settings.worker_drain_seconds
+    drain_seconds = DRAIN_SECONDS if not is_given("worker_drain_seconds") else settings.worker_drain_seconds
     return Part(
         name="worker",
         command=[*_streamer("worker"), "--data", str(settings.data_path)],
@@ -106,10 +106,6 @@ def _streamer(command: str) -> list[str]:
     # -P: a folder `models` where the operator happens to be is not ours; a checkout that we run from is.
     here = Path(__file__).parents[1] == Path.cwd()
     return [sys.executable, *([] if here else ["-P"]), "-m", "streamer", command]
-
-
-def _is_default(name: str) -> bool:
-    return not os.environ.get(env_name(name))
 
 
 def _raise_open_files() -> None:

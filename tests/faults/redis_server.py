@@ -11,7 +11,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from tests.conftest import missing
+from tests.conftest import redis_server_binary
 
 
 class RedisServer:
@@ -28,9 +28,7 @@ class RedisServer:
 
     def start(self, *arguments: str) -> None:
         """Returns when it answers."""
-        binary = shutil.which("redis-server")
-        if binary is None:
-            missing("no redis-server: apt-get install redis-server")
+        binary = redis_server_binary()
         common = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
         durable = ["--appendonly", "yes", "--appendfsync", "always"]
         self._process = subprocess.Popen([binary, *common, *durable, *arguments], stdout=subprocess.DEVNULL)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -13,7 +12,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from tests.conftest import missing
+from tests.conftest import redis_server_binary
 
 
 class RedisProcess:
@@ -30,9 +29,7 @@ class RedisProcess:
 
     def start(self) -> None:
         """Returns when it answers."""
-        binary = shutil.which("redis-server")
-        if binary is None:
-            missing("no redis-server: apt-get install redis-server")
+        binary = redis_server_binary()
         arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._folder)]
         self._process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
         with redis.Redis(unix_socket_path=str(self.socket), retry=Retry(ConstantBackoff(0.01), 500)) as client:
