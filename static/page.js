@@ -5,7 +5,7 @@ import { copy, element, say } from "./widget/dom.js";
 import { TokenSource } from "./widget/token_source.js";
 
 const BASE = new URL("../", import.meta.url);
-const HOW_TO_SIGN_IN = "Open the address that `streamer link` prints.";
+const HOW_TO_SIGN_IN = "Open the address that “streamer link” prints.";
 const GRANT = "grant";
 
 const byId = (id) => document.getElementById(id);

@@ -36,13 +36,13 @@ export function fresh() {
 /** Whether a state, or a polled answer, is an end. */
 export const isTerminal = ({ status }) => TERMINAL.has(status);
 
-/** The state after one event `{kind, id, data}`; `id` is "" or null for a notice without one. */
+/** The state after one event `{kind, id, data}`; `id` is "" for a notice, or the one before it, as EventSource has it. */
 export function applyEvent(state, { kind, id, data }) {
   if (isTerminal(state)) return state;
   const step = STEPS[kind];
   if (!step) return state;
   const seen = { ...state, events: state.events + 1 };
-  if (!id || NOTICES.has(kind)) return step(seen, data);
+  if (!id) return step(seen, data);
   if (RESTARTS.has(kind)) return { ...step(seen, data), lastId: id, lost: false };
   if (ENDS.has(kind)) return { ...step(seen, data), lastId: id };
   if (state.lost || isOld(state.lastId, id)) return state;
@@ -93,7 +93,6 @@ export function unreachable(state, { code, message }) {
   return { ...state, status: "error", wait: null, error: { code, message, retryable: false } };
 }
 
-const NOTICES = new Set(["queued"]);
 const RESTARTS = new Set(["started", "snapshot"]);
 const ENDS = new Set(["done", "failed"]);
 

@@ -55,7 +55,7 @@ button:disabled { cursor: default; }
 
 .chat { display: flex; flex-direction: column; height: 100%; min-height: 0; }
 .stage { position: relative; flex: 1; min-height: 0; }
-.log { height: 100%; overflow-y: auto; overflow-anchor: none; scrollbar-width: thin; scrollbar-color: var(--line) transparent; padding: 1.5rem 1.25rem 0.5rem; mask-image: linear-gradient(transparent, #000 1rem); }
+.log { height: 100%; overflow-y: auto; overflow-anchor: none; scrollbar-width: thin; scrollbar-color: var(--line) transparent; padding: 1.5rem 1.25rem 0.5rem; mask-image: linear-gradient(transparent, #000 1rem calc(100% - 1rem), transparent); }
 .log:focus-visible { outline-offset: -3px; border-radius: 8px; }
 .turns, .empty, .dock > * { max-width: var(--width); margin-inline: auto; }
 

@@ -146,6 +146,19 @@ async def test_a_stream_that_only_fails_is_given_up_for_polls(fake: FakeService,
     assert 4 <= len(fake.cursors()) <= 8
 
 
+async def test_a_stream_that_works_between_refusals_is_taken_up_again_each_time(fake: FakeService, page: Page) -> None:
+    await hurry(page, pollPause=10)
+    refused = refusal(503, "restarting")
+    fake.streams = [
+        *(refused, stream(started(), delta("1-1", "a"))),
+        *(refused, stream(delta("1-2", "b"))),
+        *(refused, stream(delta("1-3", "c"), done("1-4", "abc"))),
+    ]
+    await send(page)
+    await expect_end(page, "abc")
+    assert fake.cursors() == [None, None, "1-1", "1-1", "1-2", "1-2"]
+
+
 async def test_a_stream_that_was_answered_204_asks_how_it_ended(fake: FakeService, page: Page) -> None:
     fake.streams = [stream(started(), delta("1-1", "Hello")), Reply(status=204)]
     fake.polls = [state("done", "Hello")]
@@ -447,8 +460,11 @@ async def test_a_new_chat_begins_a_new_conversation(fake: FakeService, page: Pag
     fake.streams = [WHOLE]
     await send(page)
     await page.get_by_role("button", name="New chat").click()
-    await expect(page.get_by_text("What would you like to know?")).to_be_visible()
+    greeting = page.get_by_text("What would you like to know?")
+    await expect(greeting).to_be_visible()
     await expect(page.get_by_label("Message")).to_be_focused()
+    await page.reload()
+    await expect(greeting).to_be_visible()
     await send(page, "two")
     await expect_end(page, "Hello world")
     assert fake.requests("POST", "/ai/v1/chat")[-1].json == {"message": "two"}

@@ -146,7 +146,7 @@ async def test_a_page_without_a_good_grant_says_which_address_to_open(
     await page.goto(chat_page.partition("#")[0] + fragment)
     await expect(page.locator("#banner")).to_contain_text("Open the address that streamer link prints.")
     await send(page, "Hello?")
-    await expect(page.get_by_role("alert").last).to_contain_text("Open the address that `streamer link` prints.")
+    await expect(page.get_by_role("alert").last).to_contain_text("Open the address that “streamer link” prints.")
 
 
 async def test_a_grant_that_is_pasted_into_an_open_page_signs_in(chat_page: str, page: Page) -> None:
