@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 
 from models.event_log import EventLog, connect_redis
+from tasks.end_tasks import end_tasks
 from tasks.log_writer import LogWriter
 from tests.tasks.redis_process import RedisProcess
 
@@ -22,8 +23,7 @@ async def running_writer(client: redis.asyncio.Redis) -> AsyncIterator[LogWriter
     try:
         yield writer
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
 
 
 @pytest.fixture
