@@ -61,9 +61,28 @@ class Generator:
         self._registry = registry
         self._holdings = holdings
         self._writer = writer
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Returns when nothing is under way, not even a claim."""
+        await self._idle.wait()
 
     async def generate(self, generation_id: str) -> None:
         """Claims the generation and brings it to an end, or leaves it to who owns it."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            await self._generate(generation_id)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _generate(self, generation_id: str) -> None:
+        if self._holdings.stopping:  # a sweeper sends it to another worker
+            return
         reach("before_claim", self._settings)
         healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
         row = await self._threads.run(
@@ -84,7 +103,7 @@ class Generator:
         publisher.start(row.provider, row.model, reason)
         try:
             outcome = await self._stream(row, holding, publisher)
-            restarted = await self._restarted(row, outcome, publisher)
+            restarted = await self._restarted(row, holding, outcome, publisher)
             if restarted is None:
                 await self._end(row, holding, publisher, outcome)
         finally:
@@ -96,8 +115,8 @@ class Generator:
     async def _stream(self, row: Generation, holding: Holding, publisher: Publisher) -> Outcome:
         """One provider call, from its line in the ledger to its settling."""
         try:
-            request, number = await self._begin(row)
             provider = self._registry.provider(row.provider)
+            request, number = await self._begin(row)
         except SettingInvalid as error:
             logger.error("%s", error)
             return Outcome(failure=InternalFailure("The service's settings do not allow this request."))
@@ -107,6 +126,7 @@ class Generator:
         try:
             outcome = await stream_call(publisher, holding, provider, request, row.deadline_at - read_now())
         finally:
+            publisher.number_text()
             if outcome.usage is None:
                 answered = publisher.transcript.text + publisher.transcript.reasoning
                 outcome.usage = await asyncio.to_thread(estimate, request, answered)
@@ -134,12 +154,18 @@ class Generator:
         except Unavailable:
             logger.warning("the database is away: a provider call was not settled")
 
-    async def _restarted(self, row: Generation, outcome: Outcome, publisher: Publisher) -> Generation | None:
+    async def _restarted(
+        self, row: Generation, holding: Holding, outcome: Outcome, publisher: Publisher
+    ) -> Generation | None:
         """The next run's row, where the provider broke off after its first text and the route wants the answer anew."""
         broke = isinstance(outcome.failure, ProviderFailure) and bool(publisher.transcript)
         if not broke or row.on_provider_broken != "restart":
             return None
-        return await self._threads.run(restart_run, row.id, row.run, self._settings.lease_seconds)
+        with holding.next_run() as move_to:
+            restarted = await self._threads.run(restart_run, row.id, row.run, self._settings.lease_seconds)
+            if restarted is not None:
+                move_to(restarted.run)
+        return restarted
 
     # The end
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import redis.asyncio
@@ -46,6 +46,8 @@ class Holding:
         self.stopped = asyncio.Event()
         self.frozen = False
         """Set from the first attempt to finish on: the text in the row is not touched any more."""
+        self.moving = False
+        """Set while the holder takes its next run: a renewal can tell nothing about it then."""
         self._stored: str | None = None
 
     def stop_for(self, reason: Stop) -> None:
@@ -53,6 +55,18 @@ class Holding:
         if self.stop is None or reason is Stop.LOST:
             self.stop = reason
         self.stopped.set()
+
+    @contextlib.contextmanager
+    def next_run(self) -> Iterator[Callable[[int], None]]:
+        """While the holder takes its next run; what this gives is called with that run, if it got it."""
+        self.moving = True
+        try:
+            yield self._move_to
+        finally:
+            self.moving = False
+
+    def _move_to(self, run: int) -> None:
+        self.run, self.publisher = run, None
 
     def held(self) -> Held:
         """What the renewal stores: the text, where it has grown since the last."""
@@ -75,31 +89,34 @@ class Holdings:
         self._settings = settings
         self._threads = threads
         self._held: dict[str, Holding] = {}
+        self._stopping: Stop | None = None
         self._now = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether everything was told to stop: nothing may be claimed any more."""
+        return self._stopping is not None
+
     @contextlib.contextmanager
     def hold(self, row: Generation) -> Iterator[Holding]:
         """Keeps the lease of `row` for as long as the block runs."""
+        if row.id in self._held:  # claimed again by this very process: the run before is over
+            self._held[row.id].stop_for(Stop.LOST)
         holding = self._held[row.id] = Holding(row.id, row.run)
-        self._empty.clear()
+        if self._stopping is not None:
+            holding.stop_for(self._stopping)
         try:
             yield holding
         finally:
             if self._held.get(row.id) is holding:
                 del self._held[row.id]
-            if not self._held:
-                self._empty.set()
-
-    async def wait_empty(self) -> None:
-        """Returns when nothing is held."""
-        await self._empty.wait()
 
     def stop_all(self, reason: Stop) -> None:
+        """Stops everything that is held, and whatever a claim under way still brings."""
+        self._stopping = reason
         for holding in list(self._held.values()):
             holding.stop_for(reason)
 
@@ -108,21 +125,24 @@ class Holdings:
         while True:
             await self._renew()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self._settings.renew_seconds)
+                async with asyncio.timeout(self._settings.renew_seconds):
+                    await self._now.wait()
             self._now.clear()
 
     async def _renew(self) -> None:
-        holdings = list(self._held.values())
+        asked = [(each, each.held()) for each in self._held.values() if not each.moving]
         try:
             kept = await self._threads.run(
-                _renew_and_beat, [each.held() for each in holdings], self._settings.lease_seconds, self.worker
+                _renew_and_beat, [held for _, held in asked], self._settings.lease_seconds, self.worker
             )
         except Unavailable:
-            for each in holdings:
+            for each, _ in asked:
                 each.forget_stored()
-            logger.warning("the database is away: %d leases were not renewed", len(holdings))
+            logger.warning("the database is away: %d leases were not renewed", len(asked))
             return
-        for each in holdings:
+        for each, held in asked:
+            if each.moving or each.run != held.run:  # the answer is about a run that its holder has left
+                continue
             if each.id not in kept:
                 each.stop_for(Stop.LOST)
             elif kept[each.id]:

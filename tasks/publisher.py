@@ -80,23 +80,23 @@ class Publisher:
         self._add(Kind.REASONING, text)
 
     def tool_call(self, piece: ToolCall) -> None:
-        self._close_buffer()
+        self.number_text()
         self.event(Kind.TOOL_CALL, piece)
 
     def event(self, kind: Kind, payload: msgspec.Struct) -> None:
         """Any other event; it goes out within the window."""
-        self._close_buffer()
+        self.number_text()
         self._number(kind, payload)
 
     def _add(self, kind: Kind, text: str) -> None:
         if kind is not self._buffer_kind:
-            self._close_buffer()
+            self.number_text()
             self._buffer_kind = kind
         self._buffer.append(text)
         self._dirty.set()
 
-    def _close_buffer(self) -> None:
-        """Makes one event of the text that came up since the last."""
+    def number_text(self) -> None:
+        """Makes one event of the text that came up since the last, so that the transcript holds all that was said."""
         if self._buffer:
             text, self._buffer = "".join(self._buffer), []
             self._number(self._buffer_kind, Text(text=text))
@@ -148,7 +148,7 @@ class Publisher:
 
     async def _publish(self) -> None:
         """Appends until the log holds everything numbered by now; what is numbered meanwhile waits for the next window."""
-        self._close_buffer()
+        self.number_text()
         goal = self.last
         while self.tail is None or self.tail < goal:
             frames = self._missing()
@@ -196,7 +196,7 @@ class Publisher:
 
         Raises RunLost where the run is not ours any more.
         """
-        self._close_buffer()
+        self.number_text()
         assert self._pump is not None
         waiting = asyncio.create_task(self._reach_last())
         try:

@@ -20,6 +20,7 @@ from models.redis_address import broker_url, redis_url
 from models.route import load_routes
 from models.settings import Settings
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
+from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
 from tasks.holdings import Holdings, Stop
 from tasks.log_writer import LogWriter
@@ -71,17 +72,16 @@ class WorkerState(Middleware):
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def drain(self) -> None:
-        """Lets what runs come to its end within the drain time, then hands the rest on."""
+        """Lets what runs come to its end within the drain time, then hands the rest on. A claim under way counts as running."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.holdings.wait_empty(), self.settings.worker_drain_seconds)
+            async with asyncio.timeout(self.settings.worker_drain_seconds):
+                await self._generator.wait_idle()
         self.holdings.stop_all(Stop.DRAINING)
-        await self.holdings.wait_empty()
+        await self._generator.wait_idle()
 
     async def close(self) -> None:
         """Ends the process's own tasks and connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         await self.holdings.forget()
         await self.registry.aclose()
         await self._client.aclose()
