@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from models.event import Frame
 from models.event_log import EventLog
@@ -11,8 +11,12 @@ from models.event_log import EventLog
 T = TypeVar("T")
 
 
-async def until(true: Callable[[], T | Awaitable[T]], seconds: float = 20.0) -> T:
-    """What `true()` gives as soon as it is true; TimeoutError if it isn't within `seconds`."""
+@overload
+async def until(true: Callable[[], Awaitable[T]], seconds: float = ...) -> T: ...
+@overload
+async def until(true: Callable[[], T], seconds: float = ...) -> T: ...
+async def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What `true()` gives, awaited if need be, as soon as it is true; TimeoutError if it isn't within `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             found = true()
