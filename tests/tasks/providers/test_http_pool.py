@@ -113,6 +113,17 @@ async def test_a_body_without_a_length_ends_with_the_connection(server: RawServe
     assert await _exchange(pool) == (200, b"ok")
 
 
+async def test_a_body_without_a_length_does_not_end_with_a_reset(server: RawServer, pool: Pool) -> None:
+    server.raw = b"HTTP/1.1 200 OK\r\n\r\nok"
+    connection = await pool.take()
+    connection.send(REQUEST)
+    await connection.head(_soon())
+    (exchange,) = server.exchanges
+    server.in_thread(exchange.reset)
+    with pytest.raises(ProviderUnreachable):
+        await _body(connection)
+
+
 async def test_a_connection_given_back_before_the_end_is_closed(server: RawServer, pool: Pool) -> None:
     connection = await pool.take()
     connection.send(REQUEST)
@@ -187,6 +198,15 @@ async def test_bytes_that_nobody_asked_for_close_an_idle_connection(server: RawS
     assert await _exchange(pool) == (200, b"ok")
 
 
+async def test_a_response_before_any_request_closes_the_connection(server: RawServer, pool: Pool) -> None:
+    connection = await pool.take()
+    await server.until(lambda: server.open == 1)
+    (exchange,) = server.exchanges
+    server.in_thread(lambda: exchange.transport.write(OK))
+    await server.until(lambda: server.open == 0)
+    assert not connection.reusable
+
+
 async def test_an_idle_connection_is_closed_after_a_while(
     server: RawServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,7 +255,11 @@ async def test_a_deadline_that_passes_is_a_timeout_and_later_ones_count_anew(ser
     connection = await pool.take()
     connection.send(REQUEST)
     await connection.head(now() + 60)
-    for seconds in (0.05, 0.01, 0.05):
+    waiting = asyncio.create_task(connection.read(now() + 0.1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])  # its timer stays, and must not end the next wait
+    for seconds in (0.2, 0.01, 0.05):
         start = now()
         with pytest.raises(TimeoutError):
             await connection.read(start + seconds)
