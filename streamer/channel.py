@@ -25,7 +25,6 @@ class Channel:
         """What reads the log, or did so last."""
         self.unread = False
         """Whether the log may hold what no reading under way has seen."""
-        self.subscribed = False
         self.touched = 0.0
         """When something last came, or was last looked for, in the event loop's time."""
         self._ids: list[EventId] = []

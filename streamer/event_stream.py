@@ -120,7 +120,8 @@ class EventStream:
         loop, settings = asyncio.get_running_loop(), self._services.settings
         with contextlib.suppress(TimeoutError):
             while not viewer.gone:
-                if viewer.closing is not None:  # also before what is still to be read: a cursor resumes it, a credential must not
+                # Also before what is still to be read: a cursor resumes it, and who lost the right to it must not have it.
+                if viewer.closing is not None:
                     code, reconnect = viewer.closing
                     await _send_last(send, close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)))
                     return

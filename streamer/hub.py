@@ -9,12 +9,10 @@ here sends us to the log. Nothing here is cancelled by a viewer: all Redis conne
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 import redis.asyncio
-from redis.asyncio.client import PubSub
 
 from models.database_threads import DatabaseThreads
 from models.errors import Unavailable
@@ -24,20 +22,17 @@ from models.generation import ENDED, Generation, find
 from models.settings import Settings
 from streamer.channel import Channel, Viewer
 from streamer.logging_setup import described
+from streamer.subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
-#: A channel of the process's own, so that the connection is always subscribed to something and can be asked for a sign of life.
-HOME = "hub"
+T = TypeVar("T")
 
 #: Seconds between two looks at everything that is due.
 TICK_SECONDS = 1.0
 
-#: Seconds without a word after which the subscription is asked for a sign of life, and then given up.
-PING_SECONDS, DEAD_SECONDS = 3.0, 6.0
-
-#: Seconds that a join waits for an acknowledgement, and then for the log, before it goes on without.
-JOIN_SECONDS = 2.0
+#: Seconds that a look waits for the log before it goes on without.
+LOG_SECONDS = 2.0
 
 
 class Hub:
@@ -49,13 +44,10 @@ class Hub:
         self._settings = settings
         self._threads = threads
         self._log = log
-        self._subscriber = subscriber
+        self._subscription = Subscription(subscriber, self._hear, self._look_at_all)
         self._channels: dict[str, Channel] = {}
         self._viewers = 0
-        self._pubsub: PubSub | None = None
-        self._heard = 0.0
-        self._acks: dict[str, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
 
     # Viewers come and go
@@ -103,7 +95,7 @@ class Hub:
         self._viewers -= 1
         if not channel.viewers and self._channels.get(channel.id) is channel:
             del self._channels[channel.id]
-            if channel.subscribed and self._pubsub is not None:
+            if channel_name(channel.id) in self._subscription:
                 self._spawn(self._unsubscribe(channel.id))
 
     def drain(self) -> None:
@@ -121,15 +113,14 @@ class Hub:
         """Subscribe, await the acknowledgement, read the row, then the log. What Redis can't give comes from the row alone."""
         try:
             with contextlib.suppress(*LOG_AWAY):
-                await self._subscribe(channel)
+                await self._subscription.add(channel_name(channel.id))
             await self._look(channel)
         except LOG_AWAY as error:
             logger.warning("a generation is watched without its log for now (%s)", type(error).__name__)
         finally:
             channel.loaded.set()
             channel.wake()
-            if channel.subscribed and channel.id not in self._channels:  # its viewers left meanwhile
-                await self._unsubscribe(channel.id)
+            await self._unsubscribe(channel.id)  # where its viewers left meanwhile
 
     async def _look(self, channel: Channel) -> None:
         """The row first, then the log, then the end where the log lacks it."""
@@ -144,11 +135,7 @@ class Hub:
 
     async def _read(self, channel: Channel) -> None:
         """Takes in what the log holds beyond what is here. Raises one of LOG_AWAY where that can't be had in time."""
-        reading = self._begin_reading(channel)
-        done, _ = await asyncio.wait({reading}, timeout=JOIN_SECONDS)
-        if not done:
-            raise TimeoutError
-        reading.result()
+        await _in_time(self._begin_reading(channel))
 
     def _begin_reading(self, channel: Channel) -> asyncio.Task[None]:
         """The one task that reads this log. If it reads already, it does so once more, for what came since."""
@@ -165,82 +152,26 @@ class Hub:
 
     # The subscription
 
-    async def _subscribe(self, channel: Channel) -> None:
-        """Returns once Redis has acknowledged. Raises one of LOG_AWAY where it does not in time."""
-        pubsub = self._pubsub
-        if pubsub is None:
-            raise ConnectionError("no subscription yet")
-        name = channel_name(channel.id)
-        ack = self._acks.get(name)
-        if ack is None:
-            ack = self._acks[name] = asyncio.get_running_loop().create_future()
-        try:
-            await pubsub.subscribe(name)
-            await asyncio.wait({ack}, timeout=JOIN_SECONDS)
-            if not ack.done():
-                raise TimeoutError
-        finally:
-            if self._acks.get(name) is ack:
-                del self._acks[name]
-        channel.subscribed = pubsub is self._pubsub
-
-    async def _unsubscribe(self, generation_id: str) -> None:
-        if generation_id not in self._channels and self._pubsub is not None:
-            with contextlib.suppress(*LOG_AWAY):
-                await self._pubsub.unsubscribe(channel_name(generation_id))
-
     async def listen_forever(self) -> None:
-        """Keeps the one subscription, and makes it anew, with everything that is watched, when it breaks."""
-        told = False
-        while True:
-            try:
-                async with self._subscriber.pubsub() as pubsub:
-                    await self._listen(pubsub)
-            except LOG_AWAY as error:
-                if self._pubsub is not None or not told:
-                    logger.warning("the subscription broke (%s)", type(error).__name__)
-                told = True
-            except Exception as error:
-                logger.error("the subscription ended by a defect: %s", described(error))
-            self._pubsub = None
-            for channel in self._channels.values():
-                channel.subscribed = False
-            await asyncio.sleep(0.2 + random.random() * 0.3)  # noqa: S311
+        """Hears what is published."""
+        await self._subscription.keep()
 
-    async def _listen(self, pubsub: PubSub) -> None:
-        async with asyncio.timeout(DEAD_SECONDS):
-            await pubsub.subscribe(HOME)
-        self._pubsub = pubsub
-        self._heard = asyncio.get_running_loop().time()
+    def _look_at_all(self) -> None:
         if self._channels:
             self._spawn(self._open_again(list(self._channels.values())))
-        while True:
-            message = await pubsub.get_message(timeout=TICK_SECONDS)
-            now = asyncio.get_running_loop().time()
-            if message is not None:
-                self._heard = now
-                self._hear(message)
-            elif now - self._heard > DEAD_SECONDS:
-                raise ConnectionError("silent")
-            elif now - self._heard > PING_SECONDS:
-                await pubsub.ping()
 
     async def _open_again(self, channels: list[Channel]) -> None:
         """Puts everything that is watched on a new subscription, and looks at all of it together."""
-        await asyncio.gather(*(self._subscribe(channel) for channel in channels), return_exceptions=True)
+        names = [channel_name(channel.id) for channel in channels]
+        await asyncio.gather(*(self._subscription.add(name) for name in names), return_exceptions=True)
         await self._check(channels)
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        if message["type"] == "message":
-            self._hear_events(message["channel"], message["data"])
-        elif message["type"] == "subscribe":
-            ack = self._acks.get(message["channel"].decode())
-            if ack is not None and not ack.done():
-                ack.set_result(None)
+    async def _unsubscribe(self, generation_id: str) -> None:
+        """Where nobody watches it any more."""
+        if generation_id not in self._channels and channel_name(generation_id) in self._subscription:
+            await self._subscription.drop(channel_name(generation_id))
 
-    def _hear_events(self, name: bytes, payload: bytes) -> None:
-        if name == HOME.encode():
-            return
+    def _hear(self, name: bytes, payload: bytes) -> None:
         generation_id = generation_of_channel(name)
         channel = self._channels.get(generation_id)
         if channel is None:
@@ -284,7 +215,7 @@ class Hub:
         """One query for all rows, then one pipeline for all tails, then what differs."""
         now = asyncio.get_running_loop().time()
         for channel in idle:
-            if not channel.subscribed and self._pubsub is not None:
+            if self._subscription.up and channel_name(channel.id) not in self._subscription:
                 self._spawn(self._open(channel))
         ended: dict[str, Generation] = {}
         tails: list[EventId | None] = [None] * len(idle)
@@ -294,7 +225,7 @@ class Hub:
         except Unavailable:
             away = True
         try:
-            tails = await self._log.tails([channel.id for channel in idle])
+            tails = await _in_time(self._spawn(self._log.tails([channel.id for channel in idle])))
         except LOG_AWAY:
             away = True
         if not away:  # else the next tick looks again
@@ -313,24 +244,31 @@ class Hub:
 
     # Tasks
 
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._note_end)
         return task
 
-    def _note_end(self, task: asyncio.Task[None]) -> None:
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LOG_AWAY):
             logger.error("a look at what is watched broke off: %s", described(error))
 
     async def close(self) -> None:
-        """Ends the hub's own tasks. Who leaves later starts none."""
-        self._pubsub = None
+        """Ends the hub's own tasks."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _in_time(task: asyncio.Task[T]) -> T:
+    """Its result. TimeoutError after LOG_SECONDS; it goes on then: cancelled, it would leave half a reply on its connection."""
+    done, _ = await asyncio.wait({task}, timeout=LOG_SECONDS)
+    if not done:
+        raise TimeoutError
+    return task.result()
 
 
 def _ended(generation_ids: list[str]) -> dict[str, Generation]:
