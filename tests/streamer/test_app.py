@@ -37,7 +37,7 @@ async def test_all_that_a_lifespan_starts_ends_with_it(live: Settings, database:
     before = connections(settings)
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     async with running_services(settings) as services:
-        await eventually(lambda: services.hub._pubsub is not None)
+        await eventually(lambda: services.hub._subscription.up)
         await services.require_redis()
         viewer = await services.hub.join("nothing", None)
         assert any(thread.name == "sweeper" for thread in threading.enumerate())
@@ -58,7 +58,7 @@ async def test_a_stop_does_not_wait_for_a_redis_that_hangs(
     try:
         settings = replace(live, redis_url=own.url, sweep_seconds=0.05)
         async with running_services(settings) as services:
-            await eventually(lambda: services.hub._pubsub is not None)
+            await eventually(lambda: services.hub._subscription.up)
             own.freeze()
             viewer = asyncio.create_task(services.hub.join("nothing", None))
             await eventually(lambda: services.hub.viewers == 1)

@@ -38,7 +38,7 @@ Post = Callable[..., Any]
 @pytest.fixture
 async def services(live: Settings, database: Database, api_key: str) -> AsyncIterator[Services]:
     async with running_services(live) as services:
-        await eventually(lambda: services.hub._pubsub is not None)
+        await eventually(lambda: services.hub._subscription.up)
         yield services
 
 
@@ -419,7 +419,7 @@ async def fragile(
 ) -> AsyncIterator[tuple[Services, httpx.AsyncClient]]:
     """Services with a Redis that a test may kill."""
     async with running_services(replace(live, redis_url=own_redis.url)) as services:
-        await eventually(lambda: services.hub._pubsub is not None)
+        await eventually(lambda: services.hub._subscription.up)
         async with client_of(chat.routes, services) as client:
             yield services, client
 

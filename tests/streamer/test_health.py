@@ -25,7 +25,7 @@ from tests.streamer.eventually import eventually
 @pytest.fixture
 async def services(live: Settings, database: Database, api_key: str) -> AsyncIterator[Services]:
     async with running_services(live) as services:
-        await eventually(lambda: services.hub._pubsub is not None)
+        await eventually(lambda: services.hub._subscription.up)
         yield services
 
 

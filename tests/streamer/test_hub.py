@@ -20,6 +20,7 @@ from models.event_log import EventLog, channel_name, connect_redis
 from models.generation import Generation, digest
 from models.settings import Settings
 from streamer import hub as hub_module
+from streamer import subscription
 from streamer.channel import Viewer
 from streamer.chat import _cancel
 from streamer.hub import Hub
@@ -105,7 +106,7 @@ def threads(database: Database) -> Iterator[HookedThreads]:
 @pytest.fixture
 async def hub(live: Settings, threads: HookedThreads) -> AsyncIterator[Hub]:
     async with running(live, threads) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         yield hub
 
 
@@ -141,8 +142,9 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[RedisProcess]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead line is noticed soon."""
-    for name, seconds in (("PING_SECONDS", 0.2), ("DEAD_SECONDS", 0.5), ("JOIN_SECONDS", 0.4), ("TICK_SECONDS", 0.1)):
-        monkeypatch.setattr(hub_module, name, seconds)
+    for name, seconds in (("PING_SECONDS", 0.2), ("DEAD_SECONDS", 0.5), ("ACK_SECONDS", 0.4), ("READ_SECONDS", 0.1)):
+        monkeypatch.setattr(subscription, name, seconds)
+    monkeypatch.setattr(hub_module, "LOG_SECONDS", 0.4)
 
 
 async def follow(viewer: Viewer, until: Callable[[list[Event]], bool] = lambda _: False) -> list[Event]:
@@ -376,8 +378,8 @@ async def test_a_publish_that_brings_nothing_new_is_dropped(hub: Hub, hooked: Ho
     await answer.say("a", "b")
     viewer = await hub.join(answer.id, None)
     reads = hooked.reads
-    hub._hear_events(channel_name(answer.id).encode(), b'1-0\n1-1 delta {"text":"a"}')
-    hub._hear_events(channel_name("nobody's").encode(), b'1-0\n1-1 delta {"text":"a"}')
+    hub._hear(channel_name(answer.id).encode(), b'1-0\n1-1 delta {"text":"a"}')
+    hub._hear(channel_name("nobody's").encode(), b'1-0\n1-1 delta {"text":"a"}')
     await answer.finish()
 
     assert ids(await follow(viewer)) == ["1-0", "1-1", "1-2", "1-3"]
@@ -517,7 +519,7 @@ async def test_what_is_lively_or_over_is_not_looked_at(
     live: Settings, threads: HookedThreads, log: EventLog, answer: Answer
 ) -> None:
     async with running(replace(live, idle_check_seconds=0.5, keepalive_seconds=0.1), threads) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         viewer = await hub.join(answer.id, None)
         for _ in range(10):
             await asyncio.sleep(0.1)
@@ -535,7 +537,7 @@ async def test_a_silent_stream_is_woken_for_its_keep_alive_even_while_an_idle_ch
 ) -> None:
     settings = replace(live, idle_check_seconds=0.1, keepalive_seconds=0.3)
     async with running(settings, threads) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         viewer = await hub.join(answer.id, None)
         viewer.take()
         hanging = asyncio.Event()
@@ -620,11 +622,11 @@ async def test_a_viewer_that_joins_while_there_is_no_subscription_is_served_all_
 ) -> None:
     await answer.say("a", "b")
     await client.client_kill_filter(_type="pubsub")
-    await eventually(lambda: hub._pubsub is None)
+    await eventually(lambda: not hub._subscription.up)
 
     viewer = await hub.join(answer.id, EventId(1, 1))
     assert ids(await follow(viewer, bool)) == ["1-2"]
-    await eventually(lambda: viewer.channel.subscribed)
+    await eventually(lambda: channel_name(viewer.channel.id) in hub._subscription)
     await answer.finish()
     assert ids(await follow(viewer)) == ["1-3"]
 
@@ -636,18 +638,18 @@ async def test_a_viewer_that_joins_before_the_hub_is_up_is_served_all_the_same(
     async with running(live, threads) as hub:
         viewer = await hub.join(answer.id, EventId(1, 1))
         assert ids(await follow(viewer, bool)) == ["1-2"]
-        await eventually(lambda: viewer.channel.subscribed)
+        await eventually(lambda: channel_name(viewer.channel.id) in hub._subscription)
         await answer.finish()
         assert ids(await follow(viewer)) == ["1-3"]
 
 
 @pytest.mark.usefixtures("quick")
 async def test_a_silent_subscription_is_kept_by_a_sign_of_life(hub: Hub) -> None:
-    pubsub = hub._pubsub
-    heard = hub._heard
-    await eventually(lambda: hub._heard > heard + 1.0)
+    pubsub = hub._subscription._pubsub
+    heard = hub._subscription._heard
+    await eventually(lambda: hub._subscription._heard > heard + 1.0)
 
-    assert hub._pubsub is pubsub
+    assert hub._subscription._pubsub is pubsub
 
 
 @pytest.mark.usefixtures("quick")
@@ -655,7 +657,7 @@ async def test_a_subscription_that_went_dead_is_given_up_and_another_one_found(
     live: Settings, threads: HookedThreads, redis_socket: Path, answer: Answer, tmp_path: Path
 ) -> None:
     async with line_to(redis_socket, tmp_path) as line, running(live, threads, None, line.url) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         viewer = await hub.join(answer.id, None)
         await follow(viewer, bool)
         line.cut()
@@ -690,7 +692,7 @@ async def test_an_ended_row_is_served_while_redis_hangs(
 ) -> None:
     row = await answer.finish()
     async with running(live, threads, own_redis.url) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         own_redis.freeze()
         try:
             async with asyncio.timeout(5):
@@ -707,13 +709,13 @@ async def test_viewers_of_a_running_answer_outlast_a_redis_that_dies_and_comes_b
     client = connect_redis(own_redis.url)
     answer = await Answer.begun(settings, threads, EventLog(client))
     async with running(settings, threads) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         viewer = await hub.join(answer.id, None)
         await answer.say("a")
         seen = await follow(viewer, lambda events: len(events) == 2)
         kept = await EventLog(client).read(answer.id)
         own_redis.kill()
-        await eventually(lambda: hub._pubsub is None)
+        await eventually(lambda: not hub._subscription.up)
         late = await hub.join(answer.id, None)
         own_redis.start()
         await client.connection_pool.disconnect()
@@ -726,6 +728,85 @@ async def test_viewers_of_a_running_answer_outlast_a_redis_that_dies_and_comes_b
         assert ids(seen + await follow(viewer)) == ["1-0", "1-1", "1-2", "1-3"]
         assert ids(await follow(late)) == ["1-0", "1-1", "1-2", "1-3"]
     await client.aclose()
+
+
+@often
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_an_answer_that_ends_while_redis_is_away_ends_its_viewers(
+    live: Settings, threads: HookedThreads, log: EventLog, own_redis: RedisProcess, how: str
+) -> None:
+    client = connect_redis(own_redis.url)
+    answer = await Answer.begun(live, threads, EventLog(client))
+    async with running(live, threads, own_redis.url) as hub:
+        await eventually(lambda: hub._subscription.up)
+        viewer = await hub.join(answer.id, None)
+        await answer.say("a")
+        await follow(viewer, lambda events: len(events) == 2)
+        own_redis.kill() if how == "killed" else own_redis.freeze()
+        try:
+            row = await answer.finish(logged=False)
+            events = await follow(viewer)
+        finally:
+            if how == "frozen":
+                own_redis.thaw()
+    await client.aclose()
+
+    assert ids(events) == ["0-0", row.terminal_id]
+    assert shown(events) == "a"
+
+
+@often
+async def test_a_subscription_that_was_not_acknowledged_is_made_later(
+    hub: Hub, client: redis.asyncio.Redis, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unheard(_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub._subscription, "add", unheard)
+        viewer = await hub.join(answer.id, None)
+        assert await follow(viewer, bool)
+    await eventually(lambda: channel_name(viewer.channel.id) in hub._subscription)
+
+    assert await subscribed_channels(client) == {channel_name(answer.id)}
+
+
+async def test_a_defect_in_what_is_heard_does_not_end_the_hearing(
+    hub: Hub,
+    client: redis.asyncio.Redis,
+    answer: Answer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    viewer = await hub.join(answer.id, None)
+    heard = asyncio.Event()
+
+    def broken(*_: object) -> None:
+        heard.set()
+        raise ZeroDivisionError("canary")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub._subscription, "_hear", broken)
+        await answer.say("a")
+        await asyncio.wait_for(heard.wait(), 5)
+    await eventually(lambda: viewer.channel.tail == answer.last)
+    await answer.finish()
+
+    assert ids(await follow(viewer)) == ["1-0", "1-1", "1-2"]
+    assert "ZeroDivisionError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_what_is_said_on_the_processes_own_channel_is_nobodys(
+    hub: Hub, client: redis.asyncio.Redis, answer: Answer
+) -> None:
+    pubsub, viewer = hub._subscription._pubsub, await hub.join(answer.id, None)
+    await client.publish("hub", b"anything")
+    await answer.finish()
+
+    assert ids(await follow(viewer)) == ["1-0", "1-1"]
+    assert hub._subscription._pubsub is pubsub
 
 
 async def test_a_database_that_is_away_at_the_join_does_not_keep_the_log_from_a_viewer(
@@ -822,7 +903,7 @@ async def test_joins_and_leaves_in_any_order_leave_nothing_behind_and_wait_for_n
 
     assert (hub.viewers, hub.channels) == (0, 0), f"{seed=}"
     await eventually(lambda: _is_empty(subscribed_channels(client)))
-    await eventually(lambda: not hub._tasks and not hub._acks)
+    await eventually(lambda: not hub._tasks and not hub._subscription._acks)
 
 
 # Draining
@@ -850,7 +931,7 @@ async def test_a_hub_that_closes_lets_nobody_wait(
     live: Settings, threads: HookedThreads, answer: Answer, tmp_path: Path
 ) -> None:
     async with running(live, threads) as hub:
-        await eventually(lambda: hub._pubsub is not None)
+        await eventually(lambda: hub._subscription.up)
         assert isinstance(hub._log, HookedLog)
         hub._log.before = asyncio.Event().wait  # type: ignore[assignment]
         joining = asyncio.create_task(hub.join(answer.id, None))

@@ -130,7 +130,7 @@ async def web_server(settings: Settings) -> AsyncIterator[WebServer]:
         web = WebServer(app, server, listening.getsockname()[1])
         try:
             await eventually(lambda: server.started or running.done())
-            await eventually(lambda: web.hub._pubsub is not None or not settings.redis_url)
+            await eventually(lambda: web.hub._subscription.up or not settings.redis_url)
             yield web
         finally:
             server.handle_exit(signal.SIGTERM, None)
