@@ -8,6 +8,9 @@ import pytest
 from tests.faults.durations import Durations
 from tests.faults.rows import Context, Row, all_rows
 
+#: One after the other, whatever else runs beside them.
+pytestmark = pytest.mark.xdist_group("faults")
+
 
 @pytest.mark.parametrize("row", [pytest.param(each, id=f"{name}: {each.fault}") for name, each in all_rows().items()])
 async def test_holds(row: Row, tmp_path: Path) -> None:
