@@ -128,7 +128,7 @@ def _classified(error: object, status: int | None) -> tuple[type[ProviderFailure
     values = [error.get("code"), error.get("type")] if isinstance(error, Mapping) else [error]
     code = next((value for value in values if isinstance(value, str) and value in _CODES), "")
     if status is None:
-        status = next((value for value in values if type(value) is int and 400 <= value <= 599), None)
+        status = next((value for value in values if isinstance(value, int) and 400 <= value <= 599), None)
     return _kind(_CODES.get(code), status), code
 
 

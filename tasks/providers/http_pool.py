@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -92,8 +92,9 @@ class Pool:
             expiry.cancel()
 
 
+@cache
 def _tls() -> ssl.SSLContext:
-    """Trusts the authorities that come with the package and those of the machine."""
+    """Trusts the authorities that come with the package and those of the machine. Reading them takes some 50 ms, once."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     context.set_alpn_protocols(["http/1.1"])

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,24 +138,32 @@ def test_a_damaged_rank_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
         tokenizer._load("o200k_base")
 
 
+class _LockForAll:
+    """A lock that nobody gets before `count` threads want it."""
+
+    def __init__(self, count: int) -> None:
+        self._all = threading.Barrier(count)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._all.wait(10)
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
 def test_threads_that_ask_at_once_load_an_encoding_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    everyone = threading.Barrier(8)
     stand_in = tokenizer.encoder("gpt-4o")
 
     def load(name: str) -> tiktoken.Encoding:
         made.append(name)
         return stand_in
 
-    def ask() -> None:
-        everyone.wait()
-        tokenizer.encoder("gpt-4o")
-
     monkeypatch.setattr(tokenizer, "_loaded", {})
     monkeypatch.setattr(tokenizer, "_load", load)
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    monkeypatch.setattr(tokenizer, "_loading", _LockForAll(8))
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(tokenizer.encoder, ["gpt-4o"] * 8)) == [stand_in] * 8
     assert made == ["o200k_base"]

@@ -313,15 +313,17 @@ def certificate(tmp_path: Path) -> Path:
     return file
 
 
-async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(certificate: Path) -> None:
+async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with RawServer(context) as server:
         pool = Pool(f"https://127.0.0.1:{server.port}", 5)
         with pytest.raises(ProviderUnreachable, match="SSLCertVerificationError"):
             await pool.take()
-        assert pool._tls
-        pool._tls.load_verify_locations(certificate)
+        monkeypatch.setattr(http_pool, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+        pool = Pool(f"https://127.0.0.1:{server.port}", 5)
         assert [await _exchange(pool) for _ in range(2)] == [(200, b"ok")] * 2
         assert server.open == 1
         connection = await pool.take()
