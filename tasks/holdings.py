@@ -130,7 +130,7 @@ class Holdings:
             self._now.clear()
 
     async def _renew(self) -> None:
-        asked = [(each, each.held()) for each in self._held.values() if not each.moving]
+        asked = [(each, each.held()) for each in self._held.values()]
         try:
             kept = await self._threads.run(
                 _renew_and_beat, [held for _, held in asked], self._settings.lease_seconds, self.worker
