@@ -400,9 +400,13 @@ async def test_an_estimate_counts_the_words_of_the_last_window(
     settings: Settings, threads: DatabaseThreads, redis_url: str, log: EventLog, fake: FakeOpenAI
 ) -> None:
     slow = dataclasses.replace(settings, append_window_seconds=NEVER_SECONDS, finish_flush_seconds=0.05)
-    fake.script(Answer(fault="close", at=10))
+    fake.script(Answer(tokens=10, fault="hold", at=1, chunks=({"error": {"type": "server_error"}},)))
+    row = queued(settings)
     async with working(slow, threads, redis_url) as worker:
-        row = await worker.run(queued(settings))
+        running = asyncio.create_task(worker.run(row))
+        await has_text(log, row, words(1))
+        fake.release()
+        row = await running
 
     assert row.usage is not None
     assert (row.text, row.usage.output) == (words(10), tokenizer.count(words(10), "gpt-4o-mini"))
