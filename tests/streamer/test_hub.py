@@ -644,15 +644,6 @@ async def test_a_viewer_that_joins_before_the_hub_is_up_is_served_all_the_same(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_silent_subscription_is_kept_by_a_sign_of_life(hub: Hub) -> None:
-    pubsub = hub._subscription._pubsub
-    heard = hub._subscription._heard
-    await eventually(lambda: hub._subscription._heard > heard + 1.0)
-
-    assert hub._subscription._pubsub is pubsub
-
-
-@pytest.mark.usefixtures("quick")
 async def test_a_subscription_that_went_dead_is_given_up_and_another_one_found(
     live: Settings, threads: HookedThreads, redis_socket: Path, answer: Answer, tmp_path: Path
 ) -> None:
@@ -796,17 +787,6 @@ async def test_a_defect_in_what_is_heard_does_not_end_the_hearing(
     assert ids(await follow(viewer)) == ["1-0", "1-1", "1-2"]
     assert "ZeroDivisionError" in caplog.text
     assert "canary" not in caplog.text
-
-
-async def test_what_is_said_on_the_processes_own_channel_is_nobodys(
-    hub: Hub, client: redis.asyncio.Redis, answer: Answer
-) -> None:
-    pubsub, viewer = hub._subscription._pubsub, await hub.join(answer.id, None)
-    await client.publish("hub", b"anything")
-    await answer.finish()
-
-    assert ids(await follow(viewer)) == ["1-0", "1-1"]
-    assert hub._subscription._pubsub is pubsub
 
 
 async def test_a_database_that_is_away_at_the_join_does_not_keep_the_log_from_a_viewer(
