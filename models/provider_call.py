@@ -69,8 +69,11 @@ def end_call(generation_id: str, number: int, outcome: str, error_code: str | No
     ).execute()
 
 
-def end_lost_calls(generation_id: str, usage: Usage | None) -> None:
-    """Settles what a lost worker left open, by what reached the log. Should it live on, its own figures replace these."""
+def end_lost_calls(generation_id: str, run: int, usage: Usage | None) -> None:
+    """Settles what the worker of `run`, or one before, left open, by what reached the log.
+
+    Should it live on, its own figures replace these.
+    """
     ProviderCall.update(outcome="lost", ended_at=now(), **usage_columns(usage)).where(
-        (ProviderCall.generation == generation_id) & (ProviderCall.outcome == "running")
+        (ProviderCall.generation == generation_id) & (ProviderCall.run <= run) & (ProviderCall.outcome == "running")
     ).execute()

@@ -6,9 +6,11 @@ Each step is one conditional statement, so that any number of sweepers do no har
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 
 from peewee import Case
+from redis.exceptions import ResponseError
 
 from models.database import database, now, read_now
 from models.database_threads import DatabaseThreads
@@ -56,6 +58,8 @@ class Sweeper(threading.Thread):
         self._queue = queue
         self._redis_url = redis_url
         self._owner = random_name("sweeper")
+        self._log_away_until = 0.0
+        """Until when (time.monotonic()) a Redis that was away is not waited for again, row after row."""
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -90,50 +94,69 @@ class Sweeper(threading.Thread):
             await self.sweep(log)
 
     async def recover(self, log: EventLog) -> None:
-        """Takes up what lost its worker. Raises Unavailable where the database is away."""
-        for row in self._threads.call(_lost):
-            await self._recover(row, log)
+        """Takes up what lost its worker. Raises Unavailable where the database or the queue is away."""
+        await self._each(_lost, self._recover, log)
 
     async def sweep(self, log: EventLog) -> None:
-        """One look at everything else. Raises Unavailable where the database is away."""
-        for row in self._threads.call(_queued_in_vain):
-            await self._end_queued(row, log)
+        """One look at everything else. Raises Unavailable where the database or the queue is away."""
+        await self._each(_queued_in_vain, self._end_queued, log)
+        await self._each(lambda: _unpublished(self._settings), self._publish, log)
         self._enqueue_waiting()
-        for row in self._threads.call(_unpublished, self._settings):
-            await self._publish(row, log)
+
+    async def _each(
+        self,
+        find: Callable[[], list[Generation]],
+        work: Callable[[Generation, EventLog], Awaitable[None]],
+        log: EventLog,
+    ) -> None:
+        """Does `work` on every row. One that it can't be done on does not hold up the others."""
+        for row in self._threads.call(find):
+            try:
+                await work(row, log)
+            except Unavailable:
+                raise
+            except Exception:
+                logger.exception("generation %s could not be swept", row.id)
 
     # What must end
 
     async def _end_queued(self, row: Generation, log: EventLog) -> None:
-        """Ends what no run has begun, and none may begin any more."""
-        ending = _cancelled() if row.cancel_requested_at is not None else _failed(DeadlineExceeded())
-        await self._end_with(row, ending, Transcript(), log)
+        """Ends what waits for a run that may not begin any more. What a run before has said is kept."""
+        partial = await self._partial(row, log) if row.run else Transcript()
+        if partial is not None:
+            await self._end_late(row, partial, log)
+
+    async def _end_late(self, row: Generation, partial: Transcript, log: EventLog) -> None:
+        """Ends what is cancelled or past its deadline."""
+        usage = self._settle(row, partial)
+        if row.cancel_requested_at is not None:
+            ending = _cancelled(usage)
+        else:
+            ending = _incomplete("limit", usage) if partial else _failed(DeadlineExceeded())
+        await self._end_with(row, ending, partial, log)
 
     async def _recover(self, row: Generation, log: EventLog) -> None:
         """A lost worker's generation runs again, unless it may not, its crashes are used up or its text is to be kept."""
         over = row.cancel_requested_at is not None or row.deadline_at <= self._threads.call(read_now)
         usable = not over and row.crashes + 1 < row.max_crashes
-        if usable and row.on_worker_lost == "restart":
-            self._run_again(row)
         partial = await self._partial(row, log)
-        if partial is None:
+        if usable and row.on_worker_lost == "restart":
+            self._run_again(row, transcript_of_row(row) if partial is None else partial)
+        elif partial is None:
             return
-        usage = self._settle(row, partial)
-        if row.cancel_requested_at is not None:
-            await self._end_with(row, _cancelled(usage), partial, log)
         elif over:
-            ending = _incomplete("limit", usage) if partial else _failed(DeadlineExceeded())
-            await self._end_with(row, ending, partial, log)
+            await self._end_late(row, partial, log)
         elif partial and row.on_worker_lost == "keep_partial":
-            await self._end_with(row, _incomplete("interrupted", usage), partial, log)
-        elif not usable:
-            await self._end_with(row, _failed(WorkerCrashed(), usage), partial, log)
-        elif row.on_worker_lost == "keep_partial":
-            self._run_again(row)
+            await self._end_with(row, _incomplete("interrupted", self._settle(row, partial)), partial, log)
+        elif usable:
+            self._run_again(row, partial)
+        else:
+            await self._end_with(row, _failed(WorkerCrashed(), self._settle(row, partial)), partial, log)
 
-    def _run_again(self, row: Generation) -> None:
+    def _run_again(self, row: Generation, partial: Transcript) -> None:
         if self._threads.call(put_back, row.id, row.run, self._settings.reenqueue_seconds):
             logger.info("generation %s lost its worker in run %d and is queued again", row.id, row.run)
+            self._settle(row, partial)
             self._queue.enqueue(row.id)
 
     def _settle(self, row: Generation, partial: Transcript) -> Usage | None:
@@ -143,16 +166,27 @@ class Sweeper(threading.Thread):
         if route is not None and partial:
             request = self._threads.call(provider_request, row, route)
             usage = estimate(request, partial.text + partial.reasoning)
-        self._threads.call(end_lost_calls, row.id, usage)
+        self._threads.call(end_lost_calls, row.id, row.run, usage)
         return usage
 
     async def _partial(self, row: Generation, log: EventLog) -> Transcript | None:
         """The text of the row's run: the longer of the checkpoint and the log's. None: Redis is away, look again later."""
+        if time.monotonic() < self._log_away_until:
+            return None
         try:
             logged = transcript_of_run(await log.read(row.id), row.run)
-        except LOG_AWAY:
+        except LOG_AWAY as error:
+            self._note_log_away(error)
             return None
+        except Exception:
+            logger.exception("the log of generation %s can't be read: it counts as gone", row.id)
+            return transcript_of_row(row)
         return logged if len(logged.text) >= len(row.text) else transcript_of_row(row)
+
+    def _note_log_away(self, error: Exception) -> None:
+        """A refusal is about one log; anything else about all of them."""
+        if not isinstance(error, ResponseError):
+            self._log_away_until = time.monotonic() + self._settings.sweep_seconds / 2
 
     async def _end_with(self, row: Generation, ending: Ending, partial: Transcript, log: EventLog) -> None:
         ended = self._threads.call(
@@ -180,6 +214,8 @@ class Sweeper(threading.Thread):
 
     async def _publish(self, row: Generation, log: EventLog) -> None:
         """Completes the log of an ended generation."""
+        if time.monotonic() < self._log_away_until:
+            return
 
         async def append(each: Append) -> EventId | None:
             (result,) = await log.append([each])
@@ -192,7 +228,8 @@ class Sweeper(threading.Thread):
             if await complete_log(row, tail, append):
                 self._threads.call(mark_published, row.id)
         except LOG_AWAY as error:
-            logger.warning("a terminal event still waits (%s)", type(error).__name__)
+            self._note_log_away(error)
+            logger.warning("terminal events still wait (%s)", type(error).__name__)
 
 
 def _cancelled(usage: Usage | None = None) -> Ending:
