@@ -9,7 +9,7 @@ from models.database import database, read_now
 from models.event import Usage
 from models.generation import Generation, Status
 from models.ownership import claim, give_back
-from models.provider_call import ProviderCall, begin_call, end_call
+from models.provider_call import ProviderCall, begin_call, end_call, end_lost_calls
 from models.route import Route
 from models.settings import Settings
 from tests.models.rows import ROUTE, changed, queued, reread, running
@@ -131,6 +131,30 @@ def test_a_settled_call_leaves_the_others_alone(settings: Settings) -> None:
     end_call(rows[0].id, 2, "done", None, None)
 
     assert [line(row, number).outcome for row in rows for number in (1, 2)] == ["running", "done", "running", "running"]
+
+
+def test_calls_of_a_lost_worker_are_settled_and_those_that_are_over_left_alone(settings: Settings) -> None:
+    row, other = running(settings), running(settings)
+    for each in (row, row, other):
+        begun(each)
+    end_call(row.id, 1, "done", None, Usage(output=5))
+    begun(changed(row, run=2))
+
+    end_lost_calls(row.id, 1, Usage(input=1, output=2, source="estimated"))
+
+    assert [line(row, number).outcome for number in (1, 2, 3)] == ["done", "lost", "running"]
+    assert (line(row, 1).output_tokens, line(row, 2).output_tokens) == (5, 2)
+    assert line(other, 1).outcome == "running"
+
+
+def test_a_worker_that_was_given_up_and_lives_on_has_the_last_word(settings: Settings) -> None:
+    row = running(settings)
+    begun(row)
+    end_lost_calls(row.id, 1, Usage(input=1, output=2, source="estimated"))
+
+    end_call(row.id, 1, "done", None, Usage(input=3, output=4))
+
+    assert (line(row, 1).outcome, line(row, 1).output_tokens, line(row, 1).usage_source) == ("done", 4, "provider")
 
 
 def test_the_lines_go_with_their_generation(settings: Settings) -> None:
