@@ -141,7 +141,8 @@ async def f05(context: Context) -> Figures:
         ended = await finish(it, port, chat, viewer)
         assert (ended["status"], ended["run"], viewer.runs, late) == ("done", 2, [1, 2], 0)
         calls = it.rows("SELECT run, outcome FROM provider_call WHERE generation_id = ? ORDER BY number", chat["id"])
-        assert calls == [(1, "cancelled"), (2, "done")], calls
+        # What the provider had sent before the zombie looked again may have been all of it.
+        assert calls in ([(1, "cancelled"), (2, "done")], [(1, "done"), (2, "done")]), calls
         return {"zombie's late events": late, "calls in the ledger": len(calls)}
 
 

@@ -37,6 +37,8 @@ class Product:
         self._log = folder / "log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         ours = {"OPENAI_API_KEY": PROVIDER_KEY, "OPENAI_BASE_URL": upstream_url, "STREAMER_LOG_LEVEL": "DEBUG"}
+        # What a fake holds back on a busy machine is held for longer than a provider may take.
+        ours["STREAMER_PROVIDER_IDLE_SECONDS"] = "120"
         command = [str(COMMAND), "up", "--port", "0", "--data", str(self.data)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

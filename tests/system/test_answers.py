@@ -107,7 +107,7 @@ async def test_two_hundred_answers_at_once_are_each_exact_and_none_waits_for_ano
 
         watching = [asyncio.create_task(ask_and_watch(message)) for message in messages]
         try:
-            await upstream.until(lambda: upstream.answering == 200, 60)
+            await upstream.until(lambda: upstream.answering == 200, 100)
             upstream.release()
             answers = await asyncio.gather(*watching)
         finally:
