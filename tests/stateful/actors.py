@@ -1,0 +1,143 @@
+"""Who takes part. Whatever an actor asks of Redis or the database waits at its gate, until the world executes it and answers.
+
+Between execution and answer anything may happen; the answer may be lost, or the execution never take place. A prompt actor
+is served at once, a stalled one only step by step.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import redis
+from redis.exceptions import ConnectionError as RedisAway
+
+from models.database_threads import DatabaseHealth, DatabaseThreads
+from models.errors import Unavailable
+from models.event_log import EventLog
+
+R = TypeVar("R")
+
+#: Kinds of calls that change nothing of the protocol: they don't wait.
+UNGATED = frozenset({"provider_request", "begin_call", "end_call", "forget_worker"})
+
+
+@dataclass
+class Call:
+    """Something asked of Redis or the database."""
+
+    kind: str
+    work: Callable[[], Any]
+    answer: asyncio.Future[Any]
+    to_redis: bool
+    commands: list[tuple[Any, ...]] = field(default_factory=list)
+    """What is asked in detail: the commands of an append, the arguments of a piece of database work."""
+    executed: bool = False
+    result: Any = None
+    error: Exception | None = None
+
+    @property
+    def lost(self) -> Exception:
+        """What the caller hears when no answer comes."""
+        return RedisAway("no answer") if self.to_redis else Unavailable("No answer.")
+
+
+class Actor:
+    """A process: its tasks, its calls in their order, and the one fault that is armed against it."""
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self.loop = loop
+        self.calls: list[Call] = []
+        self.stalled = False
+        self.dead = False
+        self.armed: tuple[str, str] | None = None
+        """(kind of call, what happens at it)"""
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def ask(
+        self, kind: str, work: Callable[[], R], *, to_redis: bool, commands: Iterable[tuple[Any, ...]] = ()
+    ) -> R:
+        """Waits at the gate, then for the answer."""
+        if self.dead:
+            raise asyncio.CancelledError
+        call = Call(kind, work, self.loop.create_future(), to_redis, list(commands))
+        self.calls.append(call)
+        try:
+            found: R = await call.answer
+            return found
+        finally:
+            if call in self.calls:
+                self.calls.remove(call)
+
+
+class AlwaysHealthy(DatabaseHealth):
+    """Leases may be judged at any time."""
+
+    def healthy_seconds(self) -> float:
+        return 1e9
+
+
+class GatedThreads(DatabaseThreads):
+    """Database work in the one thread there is, each piece behind the actor's gate."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.health = AlwaysHealthy()
+        self._actor = actor
+
+    async def run(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = work.__name__
+        if kind in UNGATED:
+            return self.call(work, *args, **kwargs)
+        call = lambda: self.call(work, *args, **kwargs)  # noqa: E731
+        return await self._actor.ask(kind, call, to_redis=False, commands=[args])
+
+    def close(self) -> None:
+        pass
+
+
+class GatedRedis:
+    """What `EventLog` uses of a client: asynchronous outside, behind the actor's gate, one blocking client inside."""
+
+    def __init__(self, actor: Actor, client: redis.Redis) -> None:
+        self._actor = actor
+        self._client = client
+
+    def pipeline(self, transaction: bool) -> "_Pipeline":
+        return _Pipeline(self._actor, self._client)
+
+    async def script_load(self, script: str) -> Any:
+        return self._client.script_load(script)
+
+    async def xrange(self, name: str, **arguments: Any) -> Any:
+        return await self._actor.ask("read", lambda: self._client.xrange(name, **arguments), to_redis=True)
+
+
+class _Pipeline:
+    def __init__(self, actor: Actor, client: redis.Redis) -> None:
+        self._actor = actor
+        self._pipeline = client.pipeline(transaction=False)
+        self._commands: list[tuple[Any, ...]] = []
+
+    def evalsha(self, *arguments: Any) -> None:
+        self._commands.append(arguments)
+        self._pipeline.evalsha(*arguments)
+
+    def xrevrange(self, name: str, *, count: int) -> None:
+        self._pipeline.xrevrange(name, count=count)
+
+    async def execute(self, raise_on_error: bool = True) -> Any:
+        kind = "append" if self._commands else "tails"
+        work = lambda: self._pipeline.execute(raise_on_error=raise_on_error)  # noqa: E731
+        return await self._actor.ask(kind, work, to_redis=True, commands=self._commands)
+
+
+def gated_log(actor: Actor, client: redis.Redis) -> EventLog:
+    gated: Any = GatedRedis(actor, client)
+    return EventLog(gated)

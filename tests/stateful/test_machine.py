@@ -1,0 +1,58 @@
+"""The protocol's promises under interleavings and faults that nobody thought of."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.stateful import run_state_machine_as_test
+from peewee import Database
+
+from models import clock
+from models.clock import boot_clock
+from models.event import Usage
+from models.settings import Settings
+from models.tenant import first_tenant
+from tasks import generate
+from tests.stateful.machine import Ground, Protocol
+
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "150"))
+
+#: Examples that once failed: they are tried first.
+KEPT = DirectoryBasedExampleDatabase(Path(__file__).parent / "examples")
+
+
+@pytest.fixture
+def ground(
+    redis_socket: Path, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ground]:
+    monkeypatch.setattr(boot_clock, "offset_seconds", 1.7e9)
+    monkeypatch.setattr(generate, "estimate", lambda request, text: Usage(source="estimated"))
+    logging.disable(logging.WARNING)
+    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
+        yield Ground(
+            client,
+            settings,
+            int(first_tenant().get_id()),  # type: ignore[no-untyped-call]
+            lambda seconds: monkeypatch.setattr(clock, "boot_seconds", seconds),
+        )
+    logging.disable(logging.NOTSET)
+
+
+def test_every_promise_holds_in_every_interleaving(ground: Ground) -> None:
+    run_state_machine_as_test(
+        lambda: Protocol(ground),  # type: ignore[arg-type]
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=40,
+            deadline=None,
+            database=KEPT,
+            print_blob=True,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
