@@ -149,13 +149,16 @@ class Holdings:
                 each.stop_for(Stop.CANCELLED)
 
     async def listen_forever(self, client: redis.asyncio.Redis) -> None:
-        """Hears of cancels as they are asked for; the renewal would bring them anyway."""
+        """Hears of cancels as they are asked for; the renewal would bring them anyway.
+
+        Whenever it begins to listen, it looks once for what was asked for while it could not hear.
+        """
         while True:
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as channel:
+                async with client.pubsub() as channel:
                     await channel.subscribe(CANCEL_CHANNEL)
                     async for message in channel.listen():
-                        if message["data"].decode() in self._held:
+                        if message["type"] == "subscribe" or message["data"].decode() in self._held:
                             self._now.set()
             except LOG_AWAY:
                 await asyncio.sleep(RESUBSCRIBE_SECONDS)
