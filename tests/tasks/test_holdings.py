@@ -14,7 +14,7 @@ from models import database as module
 from models.database import connect, read_now
 from models.database_threads import DatabaseThreads
 from models.event import ToolCall
-from models.event_log import CANCEL_CHANNEL, EventLog, connect_redis
+from models.event_log import EventLog, connect_redis
 from models.generation import Generation, Status
 from models.ownership import Held, claim, request_cancel
 from models.periodic import Worker
@@ -24,7 +24,7 @@ from tasks.end_tasks import end_tasks
 from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
 from tasks.publisher import Publisher
-from tests.models.rows import changed, pass_seconds, queued, reread, running
+from tests.models.rows import changed, pass_seconds, reread, running
 from tests.tasks.waiting import until
 
 NEVER_SECONDS = 3600.0
@@ -227,11 +227,6 @@ async def test_the_holders_next_run_is_renewed_and_not_taken_for_a_loss(holdings
 # Cancelled at once
 
 
-async def subscribers(log: EventLog) -> int:
-    ((_, count),) = await log.client.pubsub_numsub(CANCEL_CHANNEL)
-    return int(count)
-
-
 async def beats(holdings: Holdings) -> float:
     found = Worker.get_or_none(Worker.id == holdings.worker)
     return 0.0 if found is None else float(found.heartbeat_at)
@@ -249,31 +244,43 @@ async def test_a_nudge_brings_a_cancel_at_once(
     holdings = Holdings(seldom, threads)
     row = running(seldom)
     with holdings.hold(row) as holding:
-        async with going(holdings.renew_forever()), going(holdings.listen_forever(listening)):
-            await until(lambda: beats(holdings))  # the first renewal is over; the next would come in an hour
-            await until(lambda: subscribers(log))
-            request_cancel(row.id)
-            await log.nudge_cancel(row.id)
+        async with going(holdings.listen_forever(listening)):
+            await until(holdings._now.is_set)  # it listens
+            holdings._now.clear()
+            async with going(holdings.renew_forever()):
+                await until(lambda: beats(holdings))  # the first renewal is over; the next would come in an hour
+                request_cancel(row.id)
+                await log.nudge_cancel(row.id)
 
-            assert await stopped(holding) is Stop.CANCELLED
+                assert await stopped(holding) is Stop.CANCELLED
 
 
 async def test_a_nudge_for_what_others_hold_makes_no_work(
     seldom: Settings, threads: DatabaseThreads, log: EventLog, listening: redis.asyncio.Redis
 ) -> None:
+    asked: list[object] = []
+
+    class Held(dict[str, Holding]):
+        def __contains__(self, key: object) -> bool:
+            asked.append(key)
+            return super().__contains__(key)
+
     holdings = Holdings(seldom, threads)
+    holdings._held = Held()
     row = running(seldom)
     with holdings.hold(row):
         async with going(holdings.listen_forever(listening)):
-            await until(lambda: subscribers(log))
-            await log.nudge_cancel(queued(seldom).id)
-            await log.nudge_cancel("none")
+            await until(holdings._now.is_set)
+            holdings._now.clear()
+            await log.nudge_cancel("of another")
+            await until(lambda: "of another" in asked)
             assert not holdings._now.is_set()
+
             await log.nudge_cancel(row.id)
             await until(holdings._now.is_set)
 
 
-async def test_nudges_are_heard_again_after_the_subscription_broke(
+async def test_a_cancel_that_nobody_heard_is_found_once_the_subscription_is_back(
     seldom: Settings,
     threads: DatabaseThreads,
     log: EventLog,
@@ -284,15 +291,32 @@ async def test_nudges_are_heard_again_after_the_subscription_broke(
     holdings = Holdings(seldom, threads)
     row = running(seldom)
     with holdings.hold(row) as holding:
-        async with going(holdings.renew_forever()), going(holdings.listen_forever(listening)):
-            await until(lambda: beats(holdings))
-            for _ in range(3):
-                await until(lambda: log.client.client_kill_filter(_type="pubsub"))
-            await until(lambda: subscribers(log))
-            request_cancel(row.id)
-            await log.nudge_cancel(row.id)
+        async with going(holdings.listen_forever(listening)):
+            await until(holdings._now.is_set)
+            holdings._now.clear()
+            async with going(holdings.renew_forever()):
+                await until(lambda: beats(holdings))
+                request_cancel(row.id)
+                assert await log.client.client_kill_filter(_type="pubsub") == 1
 
-            assert await stopped(holding) is Stop.CANCELLED
+                assert await stopped(holding) is Stop.CANCELLED
+
+
+async def test_listening_begins_anew_however_often_it_breaks(
+    seldom: Settings,
+    threads: DatabaseThreads,
+    log: EventLog,
+    listening: redis.asyncio.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holdings_module, "RESUBSCRIBE_SECONDS", 0.01)
+    holdings = Holdings(seldom, threads)
+    async with going(holdings.listen_forever(listening)):
+        for _ in range(5):
+            await until(holdings._now.is_set)
+            holdings._now.clear()
+            await until(lambda: log.client.client_kill_filter(_type="pubsub"))
+        await until(holdings._now.is_set)
 
 
 # Why a holder stops
