@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.event import Done, EventId, Frame, Kind, Queued, Snapshot, Started, Text, ToolCall, Waiting, encode
-from models.transcript import Transcript, snapshot_of, transcript_of_run
+from models.generation import Generation
+from models.transcript import Transcript, snapshot_of, transcript_of_row, transcript_of_run
 
 DONE = Done(
     status="done",
@@ -171,6 +172,14 @@ def test_the_text_of_one_run_is_never_mixed_with_anothers() -> None:
     assert transcript_of_run(log, 1).text == "one!"
     assert transcript_of_run(log, 2).text == "two"
     assert not transcript_of_run(log, 3)
+
+
+def test_what_stands_in_a_row_is_taken_as_it_is() -> None:
+    calls = '[{"index":2,"id":"call","name":"find","arguments":"{}"}]'
+    found = transcript_of_row(Generation(text="so far", reasoning="hm", tool_calls=calls))
+
+    assert (found.text, found.reasoning, found.tool_calls_json()) == ("so far", "hm", calls)
+    assert not transcript_of_row(Generation())
 
 
 PIECES = st.lists(

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +27,8 @@ from tasks import tokenizer
 from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
 from tasks.holdings import Holdings, Stop
+from tasks.providers.base import Piece, Provider, ProviderRequest, TextPiece
+from tasks.providers.demo import DemoProvider
 from tasks.providers.registry import Registry
 from tests.fakes.openai_server import Answer, FakeOpenAI, refused
 from tests.models.rows import ROUTE, changed, pass_seconds, queued, reread
@@ -368,6 +370,24 @@ async def test_a_provider_that_the_settings_do_not_allow_is_an_error_without_a_c
     await told(log, row)
 
 
+async def test_a_provider_that_breaks_in_an_unknown_way_is_an_error_of_ours(
+    worker: Worker, settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(DemoProvider):
+        async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+            yield TextPiece("half")
+            raise ZeroDivisionError("secret prompt")
+
+    monkeypatch.setitem(worker.generator._registry._providers, "openai", Broken(1.0))
+
+    row = await worker.run(queued(settings))
+
+    assert (row.status, row.error_code, row.text) == (Status.ERROR, "internal", "half")
+    assert "secret" not in (row.error_message or "")
+    assert calls(row) == [(1, "error", "internal")]
+    await told(log, row)
+
+
 # Usage
 
 
@@ -492,6 +512,42 @@ async def test_a_run_that_finds_a_newer_one_in_the_log_writes_nothing(
     await told(log, found)
 
 
+async def test_a_run_that_is_overtaken_before_its_call_makes_none(
+    worker: Worker, settings: Settings, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = queued(settings)
+
+    class Late(Registry):
+        def provider(self, name: str) -> Provider:
+            changed(row, run=2, worker="another")
+            return super().provider(name)
+
+    monkeypatch.setattr(worker.generator, "_registry", Late(settings))
+
+    found = await worker.run(row)
+
+    assert (found.status, found.run, found.worker) == (Status.RUNNING, 2, "another")
+    assert (fake.calls, calls(row)) == (0, [])
+
+
+async def test_a_run_that_is_overtaken_unseen_stores_nothing_at_its_end(
+    settings: Settings, threads: DatabaseThreads, redis_url: str, log: EventLog, fake: FakeOpenAI
+) -> None:
+    asleep = dataclasses.replace(settings, renew_seconds=NEVER_SECONDS)
+    fake.script(Answer(fault="hold", at=3))
+    row = queued(settings)
+    async with working(asleep, threads, redis_url) as worker:
+        running = asyncio.create_task(worker.run(row))
+        await has_text(log, row, words(3))
+        changed(row, run=2, worker="another")
+        fake.release()
+        found = await running
+
+    assert (found.status, found.text, found.terminal_id) == (Status.RUNNING, "", None)
+    assert {frame.kind for frame in await log.read(row.id)} == {Kind.STARTED, Kind.DELTA}
+    assert calls(row) == [(1, "done", None)]  # it cost money all the same
+
+
 async def test_a_deadline_keeps_what_was_said(
     worker: Worker, settings: Settings, log: EventLog, fake: FakeOpenAI
 ) -> None:
@@ -598,16 +654,16 @@ async def test_a_log_lost_between_the_last_word_and_the_end_is_made_from_the_row
     log: EventLog,
     lock: sqlite3.Connection,
     fake: FakeOpenAI,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with working(settings, threads, redis_url) as worker:
         fake.script(Answer(fault="hold", at=10))
         row = queued(settings)
         running = asyncio.create_task(worker.run(row))
         await has_text(log, row, words(10))
-        fake.release()
-        await until(lambda: [holding for holding in worker.holdings._held.values() if holding.publisher])
         lock.execute("BEGIN EXCLUSIVE")
-        await until(lambda: any(holding.frozen for holding in worker.holdings._held.values()))
+        fake.release()
+        await until(lambda: caplog.text.count("an answer waits to be stored") == 1)
         await log.client.flushall()
         lock.execute("ROLLBACK")
         row = await running
@@ -647,6 +703,7 @@ async def test_an_end_waits_for_a_database_that_is_away_and_nothing_is_said_befo
     log: EventLog,
     lock: sqlite3.Connection,
     fake: FakeOpenAI,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with working(settings, threads, redis_url) as worker:
         fake.script(Answer(fault="hold", at=10))
@@ -655,8 +712,7 @@ async def test_an_end_waits_for_a_database_that_is_away_and_nothing_is_said_befo
         await has_text(log, row, words(10))
         lock.execute("BEGIN EXCLUSIVE")
         fake.release()
-        await until(lambda: any(holding.frozen for holding in worker.holdings._held.values()))
-        await until(lambda: threads.health.healthy_seconds() < 0.005)
+        await until(lambda: caplog.text.count("an answer waits to be stored") == 2)
         assert {frame.kind for frame in await log.read(row.id)} == {Kind.STARTED, Kind.DELTA}
         lock.execute("ROLLBACK")
         row = await running
@@ -672,6 +728,7 @@ async def test_a_cancel_that_comes_while_the_end_waits_is_too_late(
     log: EventLog,
     lock: sqlite3.Connection,
     fake: FakeOpenAI,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with working(settings, threads, redis_url) as worker:
         fake.script(Answer(fault="hold", at=10))
@@ -680,7 +737,7 @@ async def test_a_cancel_that_comes_while_the_end_waits_is_too_late(
         await has_text(log, row, words(10))
         lock.execute("BEGIN EXCLUSIVE")
         fake.release()
-        await until(lambda: any(holding.frozen for holding in worker.holdings._held.values()))
+        await until(lambda: "an answer waits to be stored" in caplog.text)
         for holding in worker.holdings._held.values():
             holding.stop_for(Stop.CANCELLED)
         lock.execute("ROLLBACK")

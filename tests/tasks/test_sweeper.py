@@ -341,6 +341,21 @@ async def test_what_a_zombie_said_between_the_look_and_the_end_does_not_mix_with
     await told(log, row)
 
 
+@pytest.mark.parametrize("route", [ROUTE, KEEP])
+async def test_what_was_renewed_since_the_look_is_left_alone(
+    sweeper: Sweeper, settings: Settings, log: EventLog, messages: Messages, lapse: Lapse, route: Route
+) -> None:
+    row = running(settings, route=route, text="half")
+    lapse()
+    seen = reread(row)
+    renewed = changed(row, lease_until=read_now() + 5)
+
+    await sweeper._recover(seen, log)
+
+    assert reread(row).__data__ == renewed.__data__
+    assert messages.ids() == []
+
+
 # The ledger
 
 
@@ -590,6 +605,40 @@ async def test_a_queue_that_is_away_holds_up_no_ending(
     assert reread(cancelled).terminal_published
     assert reread(waiting).enqueues == 0
     messages.close()
+
+
+async def test_a_queue_that_is_away_leaves_what_lost_its_worker_to_a_later_sweep(
+    settings: Settings, threads: DatabaseThreads, redis_url: str, messages: Messages, log: EventLog, lapse: Lapse
+) -> None:
+    gone = Messages(redis_url.replace("redis.sock", "gone.sock"))
+    row = running(settings)
+    lapse()
+
+    with pytest.raises(Unavailable):
+        await Sweeper(settings, threads, {}, gone.queue, redis_url).recover(log)
+    gone.close()
+    assert reread(row).status == Status.QUEUED
+
+    changed(row, enqueue_at=0.0)
+    await Sweeper(settings, threads, {}, messages.queue, redis_url).sweep(log)
+    assert messages.ids() == [row.id]
+
+
+async def test_a_redis_without_memory_gets_the_end_once_it_has_some(
+    sweeper: Sweeper, settings: Settings, own_redis: RedisProcess, own_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_redis.start()
+    row = unsaid(settings)
+    pass_seconds(monkeypatch, 1.0)
+    await own_log.append([])
+    await own_log.client.config_set("maxmemory", "1")
+
+    await sweeper.sweep(own_log)
+    assert not reread(row).terminal_published
+
+    await own_log.client.config_set("maxmemory", "0")
+    await sweeper.sweep(own_log)
+    assert reread(row).terminal_published
 
 
 async def test_a_redis_that_hangs_is_waited_for_once_and_not_row_after_row(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from models import database as database_module
+from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.ending import terminal_event
 from models.errors import SettingInvalid
@@ -202,6 +205,29 @@ async def test_a_cancel_reaches_the_worker_before_its_next_renewal(
     found = await ended(log, row)
     assert (found.status, found.text) == (Status.CANCELLED, words(3))
     await fake.until(lambda: fake.open == 0)
+
+
+async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
+    bound = connect(settings, migrating=True)
+    row = queued(settings)
+    threads = DatabaseThreads(1)
+    state = WorkerState(settings, threads)
+    lock = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+
+    await state.generate(row.id)
+
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert f"generation {row.id} broke off" in caplog.text
+    assert "hello" not in caplog.text
+    assert reread(row).status == Status.QUEUED
+    await state.close()
+    threads.close()
+    bound.close()
 
 
 # What is told before anything runs
