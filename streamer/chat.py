@@ -180,7 +180,10 @@ def _links(generation_id: str) -> dict[str, str]:
 
 
 def _state(row: Generation) -> dict[str, object]:
-    """What a poller sees. `result` is null until the first text, `tokens` until they are known."""
+    """What a poller sees. `result` is null until the first text, `tokens` until they are known.
+
+    `last_event_id`: the event that the text reaches, from which a stream can go on (`?after=`); null before the first text.
+    """
     usage = row.usage
     failed = row.status == Status.ERROR
     return {
@@ -202,6 +205,7 @@ def _state(row: Generation) -> dict[str, object]:
         }
         if failed
         else None,
+        "last_event_id": row.terminal_id or row.checkpoint_id,
         "links": _links(row.id),
     }
 

@@ -551,6 +551,7 @@ async def test_a_poll_tells_how_it_stands_from_the_queue_to_the_end(
         "result": None,
         "tokens": {"in": None, "out": None},
         "error": None,
+        "last_event_id": None,
         "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
     }
     assert queued.headers["retry-after"] == "1"

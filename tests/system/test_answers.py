@@ -145,6 +145,20 @@ def test_a_reconnect_gets_exactly_the_rest(product: Product, upstream: FakeOpenA
         assert gone.status_code == 204
 
 
+def test_a_poll_tells_from_where_a_stream_brings_the_rest(product: Product, upstream: FakeOpenAI, visitor: str) -> None:
+    chat = product.ask(visitor, "half polled")
+    with product.client(visitor) as client:
+
+        def polled() -> dict[str, Any] | None:
+            found: dict[str, Any] = client.get(chat["links"]["self"]).json()
+            return found if found["result"] else None
+
+        half = eventually(polled)
+    rest = list(product.events(visitor, chat, half["last_event_id"]))
+
+    assert half["result"]["text"] + shown(rest) == "".join(upstream.words("half polled", 40))
+
+
 def test_viewers_that_are_cut_at_random_all_end_with_the_same_text(
     product: Product, upstream: FakeOpenAI, visitor: str
 ) -> None:
