@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import Event, ids, parse, shown
-from tests.system.product import Product, Watching
+from tests.system.product import Product, Watching, eventually
 
 #: They share one running product.
 pytestmark = pytest.mark.xdist_group("system answers")
