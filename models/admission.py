@@ -7,7 +7,7 @@ from peewee import IntegrityError
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
 from models.errors import ConversationBusy, IdempotencyMismatch
-from models.generation import OPEN, Generation, Status
+from models.generation import IS_OPEN, Generation, Status
 from models.identifiers import uuid7
 from models.route import Route
 from models.settings import Settings
@@ -69,7 +69,7 @@ def _repeated(request: Request) -> Admitted | None:
 
 def _insert(request: Request, settings: Settings) -> Admitted:
     conversation = conversation_of(request.tenant_id, request.visitor, request.conversation or uuid7())
-    busy = Generation.get_or_none((Generation.conversation == conversation) & Generation.status.in_(OPEN))
+    busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
     if busy is not None:
         raise ConversationBusy(generation_id=busy.id)
     time = read_now()

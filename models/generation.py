@@ -28,6 +28,9 @@ class Status(StrEnum):
 
 
 OPEN = (Status.QUEUED, Status.RUNNING)
+IS_OPEN = SQL("status IN ('queued', 'running')")
+"""The condition of the partial indexes: a query that says it in these words, without parameters, is served by them."""
+
 ENDED = (Status.DONE, Status.INCOMPLETE, Status.ERROR, Status.CANCELLED)
 
 
@@ -130,7 +133,7 @@ Generation.add_index(
         Generation.conversation,
         unique=True,
         name="generation_open_in_conversation",
-        where=SQL("status IN ('queued', 'running')"),
+        where=IS_OPEN,
     )
 )
 Generation.add_index(
@@ -143,9 +146,7 @@ Generation.add_index(
         where=SQL("idempotency_key IS NOT NULL"),
     )
 )
-Generation.add_index(
-    Generation.index(Generation.enqueue_at, name="generation_open", where=SQL("status IN ('queued', 'running')"))
-)
+Generation.add_index(Generation.index(Generation.enqueue_at, name="generation_open", where=IS_OPEN))
 Generation.add_index(
     Generation.index(
         Generation.finished_at,

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from peewee import Case
 from redis.exceptions import ResponseError
@@ -18,7 +19,7 @@ from models.ending import Ending, end_unheld, mark_published
 from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, WorkerCrashed
 from models.event import EventId, Usage
 from models.event_log import LOG_AWAY, Append, EventLog, connect_redis
-from models.generation import ENDED, Generation, Status
+from models.generation import ENDED, IS_OPEN, Generation, Status
 from models.identifiers import random_name
 from models.ownership import put_back
 from models.periodic import claim_turn
@@ -244,27 +245,31 @@ def _failed(failure: GenerationFailure, usage: Usage | None = None) -> Ending:
     return Ending(status=Status.ERROR, failure=failure, usage=usage)
 
 
+def _queued() -> Any:
+    return IS_OPEN & (Generation.status == Status.QUEUED)
+
+
 def _queued_in_vain() -> list[Generation]:
     """What waits for a worker that may not start it any more."""
     over = Generation.cancel_requested_at.is_null(False) | (Generation.deadline_at <= now())
-    return list(Generation.select().where((Generation.status == Status.QUEUED) & over).limit(BATCH))
+    return list(Generation.select().where(_queued() & over).limit(BATCH))
 
 
 def _lost() -> list[Generation]:
     """What runs with an expired lease."""
     expired = (Generation.status == Status.RUNNING) & (Generation.lease_until < now())
-    return list(Generation.select().where(expired).limit(BATCH))
+    return list(Generation.select().where(IS_OPEN & expired).limit(BATCH))
 
 
 def _count_waiting() -> int:
-    return Generation.select().where(Generation.status == Status.QUEUED).count()
+    return Generation.select().where(_queued()).count()
 
 
 def _take_due(limit: int, first_seconds: float) -> list[str]:
     """Marks as enqueued, oldest first, what is due, and returns the ids. The pause doubles with each time."""
     due = (
         Generation.select(Generation.id)
-        .where((Generation.status == Status.QUEUED) & (Generation.enqueue_at <= now()))
+        .where(_queued() & (Generation.enqueue_at <= now()))
         .order_by(Generation.created_at)
         .limit(limit)
     )
