@@ -117,8 +117,11 @@ def _sqlite(path: Path) -> SqliteDatabase:
 
 def _synchronise_clock() -> None:
     """Agrees with all processes of this boot on the clock's offset; a later boot starts no earlier than the newest row."""
-    with database.atomic():
-        newest = database.execute_sql("SELECT max(created_at), max(finished_at) FROM generation").fetchone()
-        offset = max(time.time(), *(each or 0.0 for each in newest)) - boot_seconds()
-        Clock.insert(boot_id=boot_id(), offset_seconds=offset).on_conflict_ignore().execute()
-        boot_clock.offset_seconds = Clock.get_by_id(boot_id()).offset_seconds
+    found = Clock.get_or_none(Clock.boot_id == boot_id())
+    if found is None:  # only then: it reads the whole table
+        with database.atomic():
+            newest = database.execute_sql("SELECT max(created_at), max(finished_at) FROM generation").fetchone()
+            offset = max(time.time(), *(each or 0.0 for each in newest)) - boot_seconds()
+            Clock.insert(boot_id=boot_id(), offset_seconds=offset).on_conflict_ignore().execute()
+            found = Clock.get_by_id(boot_id())
+    boot_clock.offset_seconds = found.offset_seconds
