@@ -691,6 +691,35 @@ async def test_a_row_that_cannot_be_swept_does_not_hold_up_the_others(
     assert reread(rows[1]).status == Status.INCOMPLETE
 
 
+# What it costs
+
+
+async def test_no_statement_of_a_sweep_reads_the_whole_table(
+    sweeper: Sweeper, settings: Settings, database: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued(settings, enqueue_at=0.0)
+    statements: list[tuple[str, Any]] = []
+    execute = database.execute_sql
+
+    def noted(sql: str, params: Any = None) -> Any:
+        statements.append((sql, params))
+        return execute(sql, params)
+
+    monkeypatch.setattr(database, "execute_sql", noted)
+    await sweeper.recover(log)
+    await sweeper.sweep(log)
+    monkeypatch.undo()
+
+    plans = [
+        row[3]
+        for sql, params in statements
+        if '"generation"' in sql
+        for row in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params).fetchall()
+    ]
+    assert len(plans) >= 5
+    assert not [plan for plan in plans if plan in ("SCAN t1", "SCAN generation")]
+
+
 # Turns, and the thread
 
 
