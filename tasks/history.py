@@ -9,13 +9,13 @@ MAX_TURNS = 40
 
 
 def provider_request(row: Generation, route: Route) -> ProviderRequest:
-    """The request for `row`'s first-choice model."""
+    """The request to the row's model: the route may name another one by now, of another provider."""
     messages = [Message(role="system", content=route.system)] if route.system else []
     for turn in _turns_before(row):
         messages += [Message(role="user", content=turn.message), Message(role="assistant", content=turn.text)]
     messages.append(Message(role="user", content=row.message))
     return ProviderRequest(
-        model=route.provider_and_model[1],
+        model=row.model,
         messages=tuple(messages),
         max_output_tokens=route.max_output_tokens,
         temperature=route.temperature,

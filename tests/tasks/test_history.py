@@ -31,13 +31,21 @@ def test_a_first_message_is_told_alone(settings: Settings) -> None:
 def test_the_routes_prompt_comes_first_and_its_limits_go_along(settings: Settings) -> None:
     route = Route(model="openai:gpt-4o:latest", system="Be kind.", max_output_tokens=50, temperature=0.0)
 
-    found = provider_request(turn(settings, "hello"), route)
+    found = provider_request(turn(settings, "hello", route=route), route)
 
     assert [(message.role, message.content) for message in found.messages] == [
         ("system", "Be kind."),
         ("user", "hello"),
     ]
     assert (found.model, found.max_output_tokens, found.temperature) == ("gpt-4o:latest", 50, 0.0)
+
+
+def test_a_route_that_names_another_model_by_now_does_not_change_who_is_asked(settings: Settings) -> None:
+    row = turn(settings, "hello", route=Route(model="openai:gpt-4o-mini"))
+
+    found = provider_request(row, Route(model="demo:echo", system="Be kind."))
+
+    assert (found.model, found.messages[0].content) == ("gpt-4o-mini", "Be kind.")
 
 
 def test_turns_are_told_oldest_first_with_their_answers(settings: Settings) -> None:
