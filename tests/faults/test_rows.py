@@ -1,4 +1,7 @@
-"""Each row of the matrix once, with short durations; a bound is a deadline here, `make faults` asserts the figures."""
+"""Each row of the matrix once, with short durations; a bound is a deadline here, `make faults` asserts the figures.
+
+All rows stand in this one file, so that they run one after the other, whatever runs beside them.
+"""
 
 import random
 from pathlib import Path
@@ -7,9 +10,6 @@ import pytest
 
 from tests.faults.durations import Durations
 from tests.faults.rows import Context, Row, all_rows
-
-#: One after the other, whatever else runs beside them.
-pytestmark = pytest.mark.xdist_group("faults")
 
 
 @pytest.mark.parametrize("row", [pytest.param(each, id=f"{name}: {each.fault}") for name, each in all_rows().items()])

@@ -146,17 +146,20 @@ def test_a_reconnect_gets_exactly_the_rest(product: Product, upstream: FakeOpenA
 
 
 def test_a_poll_tells_from_where_a_stream_brings_the_rest(product: Product, upstream: FakeOpenAI, visitor: str) -> None:
-    chat = product.ask(visitor, "half polled")
+    upstream.usually, usually = Answer(tokens=250, delay_seconds=0.02), upstream.usually
     with product.client(visitor) as client:
+        chat = product.ask(visitor, "half polled")
 
         def polled() -> dict[str, Any] | None:
             found: dict[str, Any] = client.get(chat["links"]["self"]).json()
             return found if found["result"] else None
 
         half = eventually(polled)
+    upstream.usually = usually
     rest = list(product.events(visitor, chat, half["last_event_id"]))
 
-    assert half["result"]["text"] + shown(rest) == "".join(upstream.words("half polled", 40))
+    assert half["status"] == "running"
+    assert half["result"]["text"] + shown(rest) == "".join(upstream.words("half polled", 250))
 
 
 def test_viewers_that_are_cut_at_random_all_end_with_the_same_text(
