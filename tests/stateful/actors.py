@@ -58,8 +58,14 @@ class Actor:
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self.loop.create_task(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.dead:
+            self.loop.call_exception_handler({"message": f"{self.name} broke off", "exception": error})
 
     async def ask(
         self, kind: str, work: Callable[[], R], *, to_redis: bool, commands: Iterable[tuple[Any, ...]] = ()

@@ -7,9 +7,11 @@ from typing import Any
 
 import redis
 
+from models.errors import Unavailable
+from models.event_log import EventLog
 from models.generation import Generation
 from models.settings import Settings
-from tasks.sweeper import Sweeper, _lost, _queued_in_vain, _unpublished
+from tasks.sweeper import Sweeper
 from tests.stateful.actors import Actor, GatedThreads, gated_log
 
 
@@ -29,7 +31,7 @@ class Queue:
 class Repairer(Actor):
     """Looks when told to, and when its time comes if it is `periodic`."""
 
-    KINDS = ("lost", "queued_in_vain", "unpublished", "read", "tails", "append")
+    KINDS = ("_recover", "_end_queued", "_publish", "read", "tails", "append")
 
     def __init__(
         self,
@@ -42,11 +44,10 @@ class Repairer(Actor):
         periodic: bool,
     ) -> None:
         super().__init__(name, loop)
-        self._settings = settings
         self._log = gated_log(self, client)
-        self._threads = GatedThreads(self)
         any_queue: Any = queue
-        self._sweeper = Sweeper(settings, self._threads, {}, any_queue, "")
+        self._sweeper = _SteppedSweeper(settings, GatedThreads(self), {}, any_queue, "")
+        self._sweeper.actor = self
         self._now = asyncio.Event()
         self.spawn(self._look_forever(settings.sweep_seconds if periodic else None))
 
@@ -58,27 +59,22 @@ class Repairer(Actor):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._now.wait(), period_seconds)
             self._now.clear()
-            await self._look()
-
-    async def _look(self) -> None:
-        """As `Sweeper.recover` and `Sweeper.sweep`, with a gate between a row's reading and what is done about it."""
-        await self._each("lost", _lost(), self._sweeper._recover)
-        await self._each("queued_in_vain", _queued_in_vain(), self._sweeper._end_queued)
-        self._sweeper._enqueue_waiting()
-        await self._each("unpublished", _unpublished(self._settings), self._sweeper._publish)
-
-    async def _each(self, kind: str, rows: list[Generation], act: Callable[..., Awaitable[None]]) -> None:
-        for row in rows:
-            with contextlib.suppress(_Skipped):
-                await self._seen(kind)
-                await act(row, self._log)
-
-    async def _seen(self, kind: str) -> None:
-        try:
-            await self.ask(kind, lambda: None, to_redis=False)
-        except Exception as error:
-            raise _Skipped from error
+            await self._sweeper.recover(self._log)
+            await self._sweeper.sweep(self._log)
 
 
-class _Skipped(Exception):
-    """A fault struck where there is no call."""
+class _SteppedSweeper(Sweeper):
+    """Has a gate between the reading of a row and what is done about it."""
+
+    actor: Actor
+
+    async def _each(
+        self,
+        find: Callable[[], list[Generation]],
+        work: Callable[[Generation, EventLog], Awaitable[None]],
+        log: EventLog,
+    ) -> None:
+        for row in find():
+            with contextlib.suppress(Unavailable):
+                await self.actor.ask(work.__name__, lambda: None, to_redis=False)
+                await work(row, log)

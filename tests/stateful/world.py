@@ -9,6 +9,7 @@ import redis
 from redis.exceptions import ConnectionError as RedisAway
 
 from models.admission import Request, admit
+from models.database import read_now
 from models.errors import ProviderFailure
 from models.event_log import log_key
 from models.generation import Generation
@@ -306,7 +307,11 @@ class World:
             if not self._open() or self.oracle.violations:
                 break
         for generation_id in self._open():
-            self.oracle.fail(f"{generation_id}: still open after {HEAL_SECONDS} s of health")
+            row = Generation.get_by_id(generation_id)
+            kept = {
+                name: row.__data__[name] for name in ("status", "run", "crashes", "calls", "enqueues", "enqueue_at")
+            }
+            self.oracle.fail(f"{generation_id}: still open after {HEAL_SECONDS} s of health: {kept} at {read_now()}")
         for _ in range(TELL_SECONDS):
             self._help()
             self.pass_seconds(1.0)
