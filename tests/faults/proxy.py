@@ -28,6 +28,7 @@ class Proxy:
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -40,7 +41,7 @@ class Proxy:
         self.cut()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
 
     def hold(self) -> None:
         """A black hole: connections stay open, and nothing comes through."""
@@ -55,11 +56,18 @@ class Proxy:
             writer.transport.abort()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
         try:
-            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+            await self._carry(reader, writer)
         except OSError:
             writer.transport.abort()
-            return
+        finally:
+            self._connections.discard(connection)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
         both = {writer, to_writer}
         self._writers |= both
         fate = _Fate()
@@ -72,6 +80,7 @@ class Proxy:
         for each in both:
             each.transport.abort()
         self._writers -= both
+        self._tasks -= set(pumps)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: "_Fate") -> None:
         with contextlib.suppress(OSError):
