@@ -127,7 +127,7 @@ class Installation:
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith(("STREAMER_", "OPENAI_", "REDIS_", "DATABASE_"))
         }
-        ours = {
+        given = {
             "REDIS_URL": self.redis.url(self.proxy.port or None),
             "OPENAI_API_KEY": "sk-canary-of-the-provider",
             "OPENAI_BASE_URL": self.provider.url,
@@ -136,7 +136,7 @@ class Installation:
             "STREAMER_WORKER_THREADS": "40",
             "STREAMER_ROUTES": str(self.folder / "routes.toml"),
         }
-        return {**kept, **ours, **self.durations.environment, **self._more, **(more or {})}
+        return {**kept, **given, **self.durations.environment, **self._more, **(more or {})}
 
     # Processes
 
