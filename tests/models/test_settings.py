@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import SettingInvalid
-from models.settings import Settings, env_name
+from models.settings import Settings, env_name, is_given
 
 FIELDS = dataclasses.fields(Settings)
 NUMBERS = [item for item in FIELDS if item.type in (int, float)]
@@ -68,6 +68,14 @@ def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest
     monkeypatch.setenv("STREAMER_PORT", "8123")
 
     assert Settings.from_environ().port == 8123
+
+
+def test_it_is_known_whether_the_environment_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_MODEL", "demo:short")
+    monkeypatch.setenv("STREAMER_PORT", "")
+    monkeypatch.delenv("STREAMER_HOST", raising=False)
+
+    assert [is_given(name) for name in ("model", "port", "host")] == [True, False, False]
 
 
 def test_the_command_line_wins_over_the_environment_where_it_says_something() -> None:
