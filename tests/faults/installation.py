@@ -124,9 +124,9 @@ class Installation:
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """What the processes are started with."""
-        kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("STREAMER_", "OPENAI_", "REDIS_", "DATABASE_"))
-        }
+        # Nor is coverage measured here: it would make every process slower, and its report no better.
+        ours = ("STREAMER_", "OPENAI_", "REDIS_", "DATABASE_", "COVERAGE_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         given = {
             "REDIS_URL": self.redis.url(self.proxy.port or None),
             "OPENAI_API_KEY": "sk-canary-of-the-provider",

@@ -8,12 +8,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import missing
 from tests.fakes.openai_server import Answer
 from tests.faults.installation import Installation
 from tests.faults.oracle import finish
 from tests.faults.rows import Context, Figures, row
+from tests.faults.viewer import Viewer
 from tests.faults.wall_clock import WallClock
 
 
@@ -31,15 +33,26 @@ class Lock:
         self._connection.close()
 
 
+async def _called(it: Installation, calls: int) -> None:
+    """Returns when the provider has been called so often."""
+    await it.provider.until(lambda: it.provider.calls == calls, 30)
+
+
 @row("F50", "the database is locked, with generations in flight")
 async def f50(context: Context) -> Figures:
     seconds = 30.0 if context.durations.real else 9.0
     async with Installation(context.folder, context.durations) as it:
         _, port = await it.start_web()
         await asyncio.gather(it.start_worker(), it.start_worker())
-        it.provider.usually = Answer(tokens=int(seconds / 2 / 0.05), delay_seconds=0.05)
-        chats = {f"f50 {number}": await it.ask(port, f"f50 {number}", f"u{number}") for number in range(4)}
-        viewers = [await it.watch(port, chat, message, f"u{n}") for n, (message, chat) in enumerate(chats.items())]
+        chats: dict[str, dict[str, Any]] = {}
+        viewers: list[Viewer] = []
+        for number in range(4):  # two end while it is locked, two stream on after that
+            tokens = int(seconds * (0.5 if number < 2 else 1.6) / 0.05)
+            it.provider.usually = Answer(tokens=tokens, delay_seconds=0.05)
+            message, user = f"f50 {number}", f"u{number}"
+            chats[message] = await it.ask(port, message, user)
+            viewers.append(await it.watch(port, chats[message], message, user))
+            await _called(it, number + 1)
         following = [asyncio.create_task(viewer.follow(200)) for viewer in viewers]
         await asyncio.gather(*(viewer.reach(24) for viewer in viewers))
         lock = Lock(it.folder / "streamer.db")
