@@ -22,6 +22,7 @@ from streamer.hub import Hub
 from streamer.middleware import middleware
 from streamer.services import Services
 from tasks.broker import Queue
+from tasks.end_tasks import end_tasks
 from tasks.sweeper import Sweeper
 
 #: Seconds that a stop waits for a sweep under way, which a Redis that hangs may hold up: its thread ends with the process then.
@@ -92,9 +93,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         yield services
     finally:
         sweeper.stop()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         await hub.close()
         await asyncio.to_thread(sweeper.join, SWEEP_END_SECONDS)
         await client.aclose()

@@ -162,13 +162,16 @@ async def cancel_chat(request: Request) -> Response:
 
 
 def _cancel(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
-    """Flags an open generation; one that is queued has no holder and is ended at once. Its events come from a sweeper."""
+    """Flags an open generation; one that no run has begun is ended at once, and its events come from a sweeper.
+
+    One that is queued again after a run has text that viewers saw: a sweeper ends it, by what its log holds.
+    """
     with database.atomic():
         row = find_owned(generation_id, tenant_id, visitor)
         if row is None or row.ended:
             return row
         row = request_cancel(generation_id)
-        if row is not None and row.status == Status.QUEUED:
+        if row is not None and row.status == Status.QUEUED and row.run == 0:
             ending = Ending(status=Status.CANCELLED, finish_reason="cancelled")
             row = end_unheld(row, ending, text="", reasoning="", tool_calls=None) or row
         return row

@@ -24,6 +24,7 @@ from streamer.middleware import log_access, security_headers
 from streamer.request_id import request_id_of
 from streamer.services import Services
 from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, opening, queued_frame
+from tasks.end_tasks import end_tasks
 
 PATH = re.compile(r"/ai/v1/chat/([^/]{1,64})/events")
 
@@ -111,9 +112,7 @@ class EventStream:
             await self._feed(viewer, send)
         finally:
             services.hub.leave(viewer)
-            for task in (leaving, guarding):
-                task.cancel()
-            await asyncio.gather(leaving, guarding, return_exceptions=True)
+            await end_tasks(leaving, guarding)
 
     async def _feed(self, viewer: Viewer, send: Send) -> None:
         """Writes what there is, then waits for more; a viewer that takes nothing for too long is left."""

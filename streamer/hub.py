@@ -23,6 +23,7 @@ from models.settings import Settings
 from streamer.channel import Channel, Viewer
 from streamer.logging_setup import described
 from streamer.subscription import Subscription
+from tasks.end_tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -258,9 +259,7 @@ class Hub:
 
     async def close(self) -> None:
         """Ends the hub's own tasks."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
 
 async def _in_time(task: asyncio.Task[T]) -> T:

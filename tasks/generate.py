@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from models.database import read_now
 from models.database_threads import DatabaseThreads
@@ -61,6 +61,7 @@ class Generator:
         self._registry = registry
         self._holdings = holdings
         self._writer = writer
+        self._settling: set[asyncio.Task[None]] = set()
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -149,10 +150,17 @@ class Generator:
         failure = outcome.failure
         word = "done" if outcome.finish_reason else "cancelled" if outcome.stop else "error"
         code = failure.code if failure else None
-        try:
+
+        async def settle() -> None:
             await self._threads.run(end_call, row.id, number, word, code, outcome.usage)
+
+        try:
+            await settle()
         except Unavailable:
-            logger.warning("the database is away: a provider call was not settled")
+            logger.warning("the database is away: a provider call is settled when it is back")
+            later = asyncio.create_task(_until_available(settle))
+            self._settling.add(later)
+            later.add_done_callback(self._settling.discard)
 
     async def _restarted(
         self, row: Generation, holding: Holding, outcome: Outcome, publisher: Publisher
@@ -228,3 +236,12 @@ def _ending(outcome: Outcome, publisher: Publisher) -> Ending:
     if publisher.transcript and isinstance(outcome.failure, DeadlineExceeded):
         return Ending(status=Status.INCOMPLETE, finish_reason="limit", usage=usage)
     return Ending(status=Status.ERROR, failure=outcome.failure or InternalFailure(), usage=usage)
+
+
+async def _until_available(work: Callable[[], Awaitable[None]]) -> None:
+    """Does `work` once the database is there."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(FINISH_RETRY_SECONDS)
