@@ -1,9 +1,8 @@
 """One installation for each test that asks for it: settings, database, API keys, and a client of an app's routes."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +13,6 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.api_key import create_key
-from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.secret import Secret
@@ -26,27 +24,8 @@ from streamer.middleware import middleware
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data=str(tmp_path))
-
-
-@pytest.fixture
 def secret() -> Secret:
     return Secret("s" * 40)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    bound = connect(settings, migrating=True)
-    yield bound
-    bound.close()
-
-
-@pytest.fixture
-def threads(database: Database) -> Iterator[DatabaseThreads]:
-    threads = DatabaseThreads(2)
-    yield threads
-    threads.close()
 
 
 @pytest.fixture
