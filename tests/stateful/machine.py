@@ -14,17 +14,29 @@ from models.route import Route
 from models.settings import Settings
 from tests.stateful.actors import Actor
 from tests.stateful.sweeper import Repairer
-from tests.stateful.web import Web
-from tests.stateful.worker import Worker
+from tests.stateful.viewer import Viewer
+from tests.stateful.worker import Speech, Worker
 from tests.stateful.world import World
 
-FAULTS = ("stall before", "stall after", "no answer", "not executed", "die before", "die after")
+#: What can happen at a call, the likelier the more often it stands here; only workers die.
+FAULTS = ("stall before", "no answer", "stall after", "stall before", "no answer", "not executed")
+DEATHS = ("die before", "die after")
+
+#: Rules that an example has at most.
+STEPS = 40
+
+#: Generations and viewers that an example has at most, and how many viewers watch at a time.
+GENERATIONS, VIEWERS, WATCHING = 5, 8, 3
 
 number = st.integers(0, 3)
 
 
-def armings(kinds: tuple[str, ...], faults: tuple[str, ...]) -> st.SearchStrategy[tuple[str, str]]:
-    return st.tuples(st.sampled_from(kinds), st.sampled_from(faults))
+Fault = tuple[str, str] | None
+
+
+def faults(*kinds: str, deadly: bool = False) -> st.SearchStrategy[Fault]:
+    """Perhaps something that happens at the actor's next call of one of these kinds."""
+    return st.none() | st.tuples(st.sampled_from(kinds), st.sampled_from(FAULTS + DEATHS if deadly else FAULTS))
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Protocol(RuleBasedStateMachine):
     @initialize(
         lost=st.sampled_from(["restart", "keep_partial"]),
         broken=st.sampled_from(["keep_partial", "restart"]),
-        deadline=st.sampled_from([600.0, 15.0]),
+        deadline=st.sampled_from([600.0, 600.0, 5.0]),
         kept=st.sampled_from([4 * 1024 * 1024, 500]),
         crashes=st.integers(2, 3),
     )
@@ -86,151 +98,161 @@ class Protocol(RuleBasedStateMachine):
         finally:
             self.world.close()
 
+    @property
+    def _stalled(self) -> list[Actor]:
+        return [each for each in self.world.actors if each.stalled]
+
+    @property
+    def _may_come(self) -> bool:
+        return len(self.world.viewers) < VIEWERS and sum(not each.ended for each in self.world.viewers) < WATCHING
+
+    def _arm(self, actor: Actor, fault: Fault) -> None:
+        actor.armed = fault or actor.armed
+
     def _generation(self, index: int) -> str:
-        return self.world.generations[index % len(self.world.generations)]
+        """The newest first: what has ended early makes room for more."""
+        return self.world.generations[-1 - index % len(self.world.generations)]
 
     def _worker(self, index: int) -> Worker:
         return self.world.workers[index % len(self.world.workers)]
 
-    def _actor(self, index: int) -> Actor:
-        return self.world.actors[index % len(self.world.actors)]
+    def _speech(self, index: int) -> tuple[Worker, Speech]:
+        found = [(worker, speech) for worker in self.world.workers for speech in worker.mouth.open_speeches]
+        return found[index % len(found)]
 
-    # Work
-
-    @precondition(lambda self: len(self.world.generations) < 2)
-    @rule()
-    def post(self) -> None:
-        self.world.post()
-
-    @rule(worker=number, generation=number)
-    def claim(self, worker: int, generation: int) -> None:
-        self.world.claim(self._worker(worker), self._generation(generation))
+    # What goes on. Rules are chosen alike often, so what is to be rare is one of many ways of one rule
 
     @precondition(lambda self: self.world.speeches)
-    @rule(speech=number, pieces=st.integers(1, 3))
-    def say(self, speech: int, pieces: int) -> None:
-        self.world.say(self.world.speeches[speech % len(self.world.speeches)], pieces)
+    @rule(speech=number, pieces=st.integers(1, 3), fault=faults("append", deadly=True))
+    def say(self, speech: int, pieces: int, fault: Fault) -> None:
+        worker, found = self._speech(speech)
+        self._arm(worker, fault)
+        self.world.say(found, pieces)
 
     @precondition(lambda self: self.world.speeches)
-    @rule(speech=number, broken=st.booleans())
-    def end_call(self, speech: int, broken: bool) -> None:
-        self.world.end_call(self.world.speeches[speech % len(self.world.speeches)], broken=broken)
+    @rule(
+        speech=number,
+        broken=st.sampled_from([False, False, True]),
+        fault=faults("finish", "append", "finish", "mark_published", "restart_run", deadly=True),
+    )
+    def end_call(self, speech: int, broken: bool, fault: Fault) -> None:
+        worker, found = self._speech(speech)
+        self._arm(worker, fault)
+        self.world.end_call(found, broken=broken)
 
-    @rule(worker=number)
-    def renew(self, worker: int) -> None:
-        self._worker(worker).renew()
+    @precondition(lambda self: self.world.open_generations or len(self.world.generations) < GENERATIONS)
+    @rule(worker=number, generation=number, fault=faults("claim", "append", "still_holds", deadly=True))
+    def claim(self, worker: int, generation: int, fault: Fault) -> None:
+        self._arm(self._worker(worker), fault)
+        found = self.world.open_generations or [self.world.post()]
+        self.world.claim(self._worker(worker), found[generation % len(found)])
 
-    @rule(generation=number, nudged=st.booleans())
-    def cancel(self, generation: int, nudged: bool) -> None:
-        self.world.cancel(self._generation(generation))
-        for worker in self.world.workers if nudged else ():
-            worker.renew()
-
-    @rule(repairer=number)
-    def sweep(self, repairer: int) -> None:
+    @rule(repairer=number, expired=st.booleans(), generation=number, fault=faults(*Repairer.KINDS))
+    def sweep(self, repairer: int, expired: bool, generation: int, fault: Fault) -> None:
+        if expired:
+            row = (Generation.id == self._generation(generation)) & (Generation.status == Status.RUNNING)
+            Generation.update(lease_until=read_now() - 1).where(row).execute()
         found: Repairer = self.world.repairers[repairer % 2]
+        self._arm(found, fault)
         found.look()
 
-    # Time
-
-    @rule(seconds=st.sampled_from([0.1, 1.0, 2.5, 6.0, 10.0]))
+    @rule(seconds=st.sampled_from([1.0, 6.0, 0.1, 2.5, 10.0]))
     def pass_time(self, seconds: float) -> None:
         self.world.pass_seconds(seconds)
 
-    @rule(generation=number)
-    def expire_lease(self, generation: int) -> None:
-        row = (Generation.id == self._generation(generation)) & (Generation.status == Status.RUNNING)
-        Generation.update(lease_until=read_now() - 1).where(row).execute()
+    @precondition(lambda self: self._stalled)
+    @rule(
+        actor=number, outcomes=st.lists(st.sampled_from(["", "", "no answer", "not executed"]), min_size=1, max_size=3)
+    )
+    def step(self, actor: int, outcomes: list[str]) -> None:
+        found = self._stalled[actor % len(self._stalled)]
+        for outcome in outcomes:
+            self.world.step(found, outcome)
 
-    # Faults of processes
-
-    @rule(worker=number)
-    def kill(self, worker: int) -> None:
-        self.world.kill(self._worker(worker))
-
-    @rule(worker=number, fault=armings(Worker.KINDS, FAULTS))
-    def arm_worker(self, worker: int, fault: tuple[str, str]) -> None:
-        self._worker(worker).armed = fault
-
-    @rule(repairer=number, fault=armings(Repairer.KINDS, FAULTS[:4]))
-    def arm_repairer(self, repairer: int, fault: tuple[str, str]) -> None:
-        self.world.repairers[repairer % 2].armed = fault
-
-    @rule(web=number, fault=armings(Web.KINDS, FAULTS[:4]))
-    def arm_web(self, web: int, fault: tuple[str, str]) -> None:
-        self.world.webs[web % 2].armed = fault
-
-    @rule(actor=st.integers(0, 5))
-    def stall(self, actor: int) -> None:
-        self._actor(actor).stalled = True
-
-    @precondition(lambda self: any(actor.stalled for actor in self.world.actors))
-    @rule(actor=number, steps=st.integers(1, 3))
-    def step(self, actor: int, steps: int) -> None:
-        stalled = [each for each in self.world.actors if each.stalled]
-        for _ in range(steps):
-            self.world.step(stalled[actor % len(stalled)])
-
-    @precondition(lambda self: any(actor.stalled for actor in self.world.actors))
+    @precondition(lambda self: self._stalled)
     @rule(actor=number)
     def resume(self, actor: int) -> None:
-        stalled = [each for each in self.world.actors if each.stalled]
-        stalled[actor % len(stalled)].stalled = False
+        self._stalled[actor % len(self._stalled)].stalled = False
 
-    # Faults of Redis
+    @rule(
+        what=st.sampled_from(["lost", "tail lost", "lost", "tail lost", "empty", "full", "away", "back", "back"]),
+        generation=number,
+        entries=st.integers(1, 3),
+    )
+    def redis(self, what: str, generation: int, entries: int) -> None:
+        match what:
+            case "lost":
+                self.world.lose_log(self._generation(generation))
+            case "tail lost":
+                self.world.lose_tail(self._generation(generation), entries)
+            case "empty":
+                self.world.flush()
+            case "full":
+                self.world.redis_full = True
+            case "away":
+                self.world.set_away(True)
+            case "back":
+                self.world.redis_full = False
+                self.world.set_away(False)
 
-    @rule(everything=st.booleans(), generation=number)
-    def lose(self, everything: bool, generation: int) -> None:
-        if everything:
-            self.world.flush()
-        else:
-            self.world.lose_log(self._generation(generation))
-
-    @rule(generation=number, entries=st.integers(1, 3))
-    def lose_tail(self, generation: int, entries: int) -> None:
-        self.world.lose_tail(self._generation(generation), entries)
-
-    @rule(away=st.booleans())
-    def redis_away(self, away: bool) -> None:
-        self.world.set_away(away)
-
-    @rule(full=st.booleans())
-    def redis_full(self, full: bool) -> None:
-        self.world.redis_full = full
-
-    @precondition(lambda self: any(self.world.oracle.has_ended(each) for each in self.world.generations))
-    @rule(generation=number)
-    def purge(self, generation: int) -> None:
-        found = self._generation(generation)
-        if self.world.oracle.has_ended(found):
-            self.world.lose_log(found)
-
-    @rule(web=number)
-    def break_subscription(self, web: int) -> None:
-        self.world.break_subscription(self.world.webs[web % 2])
+    @rule(what=st.sampled_from(["cancel", "nudge", "post", "stall", "stall", "kill", "drain"]), which=st.integers(0, 7))
+    def disturb(self, what: str, which: int) -> None:
+        match what:
+            case "cancel":
+                self.world.cancel(self._generation(which))
+            case "nudge":
+                self._worker(which).renew()
+            case "post" if len(self.world.generations) < GENERATIONS:
+                self.world.post()
+            case "stall":
+                self.world.actors[which % len(self.world.actors)].stalled = True
+            case "kill":
+                self.world.kill(self._worker(which))
+            case "drain":
+                self.world.drain(self._worker(which))
 
     # Viewers
 
-    @precondition(lambda self: len(self.world.viewers) < 3)
-    @rule(generation=number)
-    def come(self, generation: int) -> None:
-        self.world.watch(self._generation(generation))
-
-    @rule(viewer=number, web=number, cut_after=st.none() | st.integers(1, 4))
-    def connect(self, viewer: int, web: int, cut_after: int | None) -> None:
-        found = self.world.viewers[viewer % len(self.world.viewers)]
-        if found.connection is None:
-            found.connect(self.world.webs[web % 2], cut_after)
+    @precondition(lambda self: self._may_come or self.world.leavers)
+    @rule(
+        viewer=number,
+        generation=number,
+        web=number,
+        cut_after=st.none() | st.integers(1, 3),
+        fault=faults("message", "message", "find_owned", "find", "read", "subscribe", "_ended", "tails"),
+        forged=st.none() | st.none() | st.none() | st.tuples(st.integers(0, 4), st.integers(0, 5)),
+    )
+    def connect(
+        self,
+        viewer: int,
+        generation: int,
+        web: int,
+        cut_after: int | None,
+        fault: Fault,
+        forged: tuple[int, int] | None,
+    ) -> None:
+        found: list[Viewer | None] = [*self.world.leavers]
+        if self._may_come:
+            found.append(None)
+        chosen = found[viewer % len(found)] or self.world.watch(self._generation(generation))
+        if forged is not None and not chosen.ended:
+            chosen.cursor, chosen.forged = f"{forged[0]}-{forged[1]}", True
+        self._arm(self.world.webs[web % 2], fault)
+        chosen.connect(self.world.webs[web % 2], cut_after)
 
     @precondition(lambda self: any(viewer.connection for viewer in self.world.viewers))
-    @rule(viewer=number)
-    def cut(self, viewer: int) -> None:
+    @rule(
+        viewer=number,
+        how=st.sampled_from(["cut", "cut", "subscription", "fault", "fault"]),
+        fault=faults("message", "_ended", "tails", "read"),
+    )
+    def interfere(self, viewer: int, how: str, fault: Fault) -> None:
         connected = [each.connection for each in self.world.viewers if each.connection]
-        connected[viewer % len(connected)].cut()
-
-    @precondition(lambda self: len(self.world.viewers) < 3)
-    @rule(generation=number, run=st.integers(0, 4), seq=st.integers(0, 5), web=number)
-    def forge(self, generation: int, run: int, seq: int, web: int) -> None:
-        viewer = self.world.watch(self._generation(generation))
-        viewer.cursor, viewer.forged = f"{run}-{seq}", True
-        viewer.connect(self.world.webs[web % 2], None)
+        connection = connected[viewer % len(connected)]
+        match how:
+            case "cut":
+                connection.cut()
+            case "subscription":
+                self.world.break_subscription(connection.web)
+            case "fault":
+                self._arm(connection.web, fault)

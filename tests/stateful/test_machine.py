@@ -1,52 +1,21 @@
 """The protocol's promises under interleavings and faults that nobody thought of."""
 
-import logging
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
-import redis
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
 from hypothesis.stateful import run_state_machine_as_test
-from peewee import Database
 
-from models import clock
-from models.clock import boot_clock
-from models.event import Usage
-from models.settings import Settings
-from models.tenant import first_tenant
-from tasks import generate, sweeper
-from tests.stateful.machine import Ground, Protocol
+from tests.stateful.machine import STEPS, Ground, Protocol
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "150"))
 
-#: Examples that once failed: they are tried first.
-KEPT = DirectoryBasedExampleDatabase(Path(__file__).parent / "examples")
-
-
-@pytest.fixture
-def ground(
-    redis_socket: Path, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ground]:
-    monkeypatch.setattr(boot_clock, "offset_seconds", 1.7e9)
-    monkeypatch.setattr(generate, "estimate", lambda request, text: Usage(source="estimated"))
-
-    def use_clock(seconds: Callable[[], float]) -> None:
-        monkeypatch.setattr(clock, "boot_seconds", seconds)
-        monkeypatch.setattr(sweeper, "time", SimpleNamespace(monotonic=seconds))
-
-    logging.disable(logging.WARNING)
-    with redis.Redis(unix_socket_path=str(redis_socket)) as client:
-        yield Ground(
-            client,
-            settings,
-            int(first_tenant().get_id()),  # type: ignore[no-untyped-call]
-            use_clock,
-        )
-    logging.disable(logging.NOTSET)
+#: Examples that once failed: they are tried first, and stay. New ones are found in `.hypothesis`, to be moved here.
+KEPT = MultiplexedDatabase(
+    ReadOnlyDatabase(DirectoryBasedExampleDatabase(Path(__file__).parent / "examples")),
+    DirectoryBasedExampleDatabase(Path(".hypothesis") / "stateful"),
+)
 
 
 def test_every_promise_holds_in_every_interleaving(ground: Ground) -> None:
@@ -54,7 +23,7 @@ def test_every_promise_holds_in_every_interleaving(ground: Ground) -> None:
         lambda: Protocol(ground),  # type: ignore[arg-type]
         settings=settings(
             max_examples=EXAMPLES,
-            stateful_step_count=40,
+            stateful_step_count=STEPS,
             deadline=None,
             database=KEPT,
             print_blob=True,

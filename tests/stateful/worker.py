@@ -53,6 +53,11 @@ class Mouth:
         self.speeches: list[Speech] = []
         self._said = said
 
+    @property
+    def open_speeches(self) -> list[Speech]:
+        """Those that have not come to their end."""
+        return [speech for speech in self.speeches if not speech.over]
+
     def provider(self, name: str) -> "Mouth":
         return self
 
@@ -88,7 +93,16 @@ class Worker(Actor):
     """Claims what it is told to."""
 
     #: The kinds of calls that a fault can be armed at.
-    KINDS = ("claim", "_renew_and_beat", "still_holds", "append", "finish", "restart_run", "mark_published")
+    KINDS = (
+        "claim",
+        "_renew_and_beat",
+        "still_holds",
+        "append",
+        "finish",
+        "restart_run",
+        "mark_published",
+        "give_back",
+    )
 
     def __init__(
         self,

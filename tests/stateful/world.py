@@ -18,6 +18,7 @@ from models.provider_call import ProviderCall
 from models.route import Route
 from models.settings import Settings
 from streamer.chat import _cancel
+from tasks.holdings import Stop
 from tasks.providers.base import FinishPiece, TextPiece
 from tests.stateful.actors import Actor, Call
 from tests.stateful.oracle import Oracle
@@ -58,6 +59,7 @@ class World:
         self.viewers: list[Viewer] = []
         self._born = 0
         self.workers = [self._new_worker() for _ in range(2)]
+        self._leaving: list[Worker] = []
         self.repairers = [
             Repairer(f"sweeper {n}", self.loop, client, settings, self.queue, periodic=n == 0) for n in range(2)
         ]
@@ -82,12 +84,22 @@ class World:
 
     @property
     def actors(self) -> list[Actor]:
-        return [*self.workers, *self.repairers, *self.webs]
+        return [*self.workers, *self.repairers, *self.webs, *self._leaving]
 
     @property
     def speeches(self) -> list[Speech]:
         """The provider calls under way that have not come to their end."""
-        return [speech for worker in self.workers for speech in worker.mouth.speeches if not speech.over]
+        return [speech for worker in self.workers for speech in worker.mouth.open_speeches]
+
+    @property
+    def open_generations(self) -> list[str]:
+        """Those that have not ended."""
+        return [each for each in self.generations if not self.oracle.has_ended(each)]
+
+    @property
+    def leavers(self) -> list[Viewer]:
+        """The last of those who watched and may come again."""
+        return [viewer for viewer in self.viewers if viewer.connection is None][-3:]
 
     # What moves
 
@@ -99,10 +111,10 @@ class World:
                 return
         self.oracle.fail("no end of calls at one time")
 
-    def step(self, actor: Actor) -> bool:
-        """The oldest call of an actor, or the oldest message for it. Whether there was anything."""
+    def step(self, actor: Actor, outcome: str = "") -> bool:
+        """The oldest call of an actor, with a certain outcome, or the oldest message for it. Whether there was anything."""
         if actor.calls:
-            self._serve(actor, actor.calls[0])
+            self._serve(actor, actor.calls[0], outcome)
         elif isinstance(actor, Web) and actor.subscription is not None and actor.subscription.inbox:
             self._deliver(actor)
         else:
@@ -111,8 +123,10 @@ class World:
         self._fetch()
         return True
 
-    def _serve(self, actor: Actor, call: Call) -> None:
-        fault = self._fault(actor, call.kind) if not call.executed else ""
+    def _serve(self, actor: Actor, call: Call, outcome: str) -> None:
+        fault = outcome or (self._fault(actor, call.kind) if not call.executed else "")
+        if isinstance(actor, Web) and fault in ("no answer", "not executed"):
+            self.oracle.disturbed = True
         match fault:
             case "stall before":
                 actor.stalled = True
@@ -120,10 +134,10 @@ class World:
                 self._execute(actor, call)
                 actor.stalled = True
             case "die before":
-                self._bury(actor)
+                self.kill(actor)
             case "die after":
                 self._execute(actor, call)
-                self._bury(actor)
+                self.kill(actor)
             case "no answer":
                 self._execute(actor, call)
                 self._answer(call, call.lost)
@@ -137,8 +151,6 @@ class World:
         if actor.armed is None or actor.armed[0] != kind:
             return ""
         fault, actor.armed = actor.armed[1], None
-        if isinstance(actor, Web) and fault in ("no answer", "not executed"):
-            self.oracle.disturbed = True
         return fault
 
     def _execute(self, actor: Actor, call: Call) -> None:
@@ -233,15 +245,21 @@ class World:
     def end_call(self, speech: Speech, *, broken: bool) -> None:
         speech.give(ProviderFailure() if broken else FinishPiece("stop"))
 
-    def kill(self, worker: Worker) -> None:
-        self._bury(worker)
+    def drain(self, worker: Worker) -> None:
+        """It hands on what it holds, and another takes its place."""
+        worker.holdings.stop_all(Stop.DRAINING)
+        self._replace(worker)
+        self._leaving.append(worker)
 
-    def _bury(self, actor: Actor) -> None:
+    def kill(self, actor: Actor) -> None:
         """Nothing of it ever moves again; another process takes its place."""
         actor.dead = True
         self._graveyard.append(actor)
         for call in actor.calls:
             call.executed = True
+        self._replace(actor)
+
+    def _replace(self, actor: Actor) -> None:
         self.workers = [self._new_worker() if each is actor else each for each in self.workers]
 
     def cancel(self, generation_id: str) -> None:
@@ -301,32 +319,30 @@ class World:
         self.redis_full = False
         for actor in self.actors:
             actor.stalled, actor.armed = False, None
-        for _ in range(HEAL_SECONDS):
-            self._help()
-            self.pass_seconds(1.0)
-            if not self._open() or self.oracle.violations:
-                break
-        for generation_id in self._open():
+        self._help_until(lambda: not self.open_generations, HEAL_SECONDS)
+        self._help_until(lambda: all(viewer.ended for viewer in self.viewers), TELL_SECONDS)
+        if not self.oracle.violations:
+            self._find_what_waits()
+        for generation_id in self.generations:
+            self.oracle.check_log(generation_id)
+
+    def _find_what_waits(self) -> None:
+        for generation_id in self.open_generations:
             row = Generation.get_by_id(generation_id)
             kept = {
                 name: row.__data__[name] for name in ("status", "run", "crashes", "calls", "enqueues", "enqueue_at")
             }
             self.oracle.fail(f"{generation_id}: still open after {HEAL_SECONDS} s of health: {kept} at {read_now()}")
-        for _ in range(TELL_SECONDS):
-            self._help()
-            self.pass_seconds(1.0)
-            if all(viewer.ended for viewer in self.viewers) or self.oracle.violations:
-                break
         for viewer in self.viewers:
             if not viewer.ended:
-                self.oracle.fail(
-                    f"{viewer.name} of {viewer.id}: has not ended after {TELL_SECONDS} s, at {viewer.cursor}"
-                )
-        for generation_id in self.generations:
-            self.oracle.check_log(generation_id)
+                self.oracle.fail(f"{viewer.name} of {viewer.id}: not ended after {TELL_SECONDS} s, at {viewer.cursor}")
 
-    def _open(self) -> list[str]:
-        return [each for each in self.generations if not self.oracle.has_ended(each)]
+    def _help_until(self, done: Callable[[], bool], seconds: int) -> None:
+        for _ in range(seconds):
+            if done() or self.oracle.violations:
+                return
+            self._help()
+            self.pass_seconds(1.0)
 
     def _help(self) -> None:
         for speech in self.speeches:
