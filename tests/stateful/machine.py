@@ -30,13 +30,17 @@ GENERATIONS, VIEWERS, WATCHING = 5, 8, 3
 
 number = st.integers(0, 3)
 
+#: After how many events a connection breaks.
+cuts = st.sampled_from([None, 1, 2, 1, 3])
+
 
 Fault = tuple[str, str] | None
 
 
 def faults(*kinds: str, deadly: bool = False) -> st.SearchStrategy[Fault]:
     """Perhaps something that happens at the actor's next call of one of these kinds."""
-    return st.none() | st.tuples(st.sampled_from(kinds), st.sampled_from(FAULTS + DEATHS if deadly else FAULTS))
+    some = st.tuples(st.sampled_from(kinds), st.sampled_from(FAULTS + DEATHS if deadly else FAULTS))
+    return st.none() | some | some
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Protocol(RuleBasedStateMachine):
     # What goes on. Rules are chosen alike often, so what is to be rare is one of many ways of one rule
 
     @precondition(lambda self: self.world.speeches)
-    @rule(speech=number, pieces=st.integers(1, 3), fault=faults("append", deadly=True))
+    @rule(speech=number, pieces=st.integers(1, 3), fault=faults("append", "append", "finish", deadly=True))
     def say(self, speech: int, pieces: int, fault: Fault) -> None:
         worker, found = self._speech(speech)
         self._arm(worker, fault)
@@ -133,7 +137,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(
         speech=number,
         broken=st.sampled_from([False, False, True]),
-        fault=faults("finish", "append", "finish", "mark_published", "restart_run", deadly=True),
+        fault=faults("finish", "append", "finish", "append", "mark_published", "restart_run", deadly=True),
     )
     def end_call(self, speech: int, broken: bool, fault: Fault) -> None:
         worker, found = self._speech(speech)
@@ -156,9 +160,10 @@ class Protocol(RuleBasedStateMachine):
         self._arm(found, fault)
         found.look()
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 0.1, 2.5, 10.0]))
-    def pass_time(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1.0, 6.0, 0.1, 2.5, 10.0]), cut_after=cuts)
+    def pass_time(self, seconds: float, cut_after: int | None) -> None:
         self.world.pass_seconds(seconds)
+        self.world.come_back(cut_after)
 
     @precondition(lambda self: self._stalled)
     @rule(
@@ -218,7 +223,7 @@ class Protocol(RuleBasedStateMachine):
         viewer=number,
         generation=number,
         web=number,
-        cut_after=st.none() | st.integers(1, 3),
+        cut_after=cuts,
         fault=faults("message", "message", "find_owned", "find", "read", "subscribe", "_ended", "tails"),
         forged=st.none() | st.none() | st.none() | st.tuples(st.integers(0, 4), st.integers(0, 5)),
     )

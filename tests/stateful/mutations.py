@@ -181,17 +181,6 @@ def row_made_snapshot_in_pieces(patch: pytest.MonkeyPatch) -> None:
     _ended_from_row(patch, lambda row: b"".join(encode_frame(each) for each in _pieces(row)))
 
 
-@mutation
-def snapshot_of_the_log_in_pieces(patch: pytest.MonkeyPatch) -> None:
-    def missing_frames(row: Generation, tail: EventId | None) -> list[Frame]:
-        found = ending.missing_frames(row, tail)
-        first, second = _pieces(row)
-        room = second.id > first.id and (tail is None or tail < first.id)
-        return [first, second, found[-1]] if len(found) == 2 and room else found
-
-    patch.setattr(repair, "missing_frames", missing_frames)
-
-
 # Appending and renewing
 
 

@@ -86,6 +86,7 @@ class Oracle:
 
     def check_log(self, generation_id: str) -> None:
         entries: Any = self._client.xrange(log_key(generation_id))
+        (row,) = _rows(generation_id)
         text, last, ended = "", NOWHERE, False
         for raw, fields in entries:
             event_id, kind, data = EventId.parse(raw.decode()), fields[b"k"].decode(), fields[b"d"]
@@ -103,12 +104,14 @@ class Oracle:
                 text = decode(data, Snapshot).text
             elif kind in TERMINAL:
                 ended = True
-                self._check_terminal(generation_id, event_id, kind, data, text)
+                self._check_terminal(row, event_id, kind, data, text)
+            if kind not in TERMINAL and row.terminal is not None and event_id >= row.terminal:
+                self.fail(f"{generation_id}: {event_id} {kind} stands where the terminal event belongs")
             if not self._is_prefix(generation_id, text):
                 self.fail(f"{generation_id}: the log adds up to {text!r} at {event_id}")
 
-    def _check_terminal(self, generation_id: str, event_id: EventId, kind: str, data: bytes, text: str) -> None:
-        (row,) = _rows(generation_id)
+    def _check_terminal(self, row: Generation, event_id: EventId, kind: str, data: bytes, text: str) -> None:
+        generation_id = row.id
         if not row.ended:
             self.fail(f"{generation_id}: a terminal event stands in the log before the commit")
         elif not _says(row, str(event_id), kind, decode(data, Done if kind == Kind.DONE else Failed)):

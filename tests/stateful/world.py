@@ -33,6 +33,9 @@ VISITOR = "visitor"
 #: Seconds after the last fault in which everything must have ended, and in which who watches must know it.
 HEAL_SECONDS, TELL_SECONDS = 60, 10
 
+#: What a call takes, so that nothing happens at exactly the same time.
+CALL_SECONDS = 0.001
+
 #: Calls that one step may execute: beyond it, something turns in a circle.
 MAX_CALLS = 5000
 
@@ -157,6 +160,7 @@ class World:
         if call.executed:
             return
         call.executed = True
+        self.loop.now += CALL_SECONDS
         try:
             if call.to_redis and self.redis_away:
                 raise RedisAway("away")
@@ -271,6 +275,12 @@ class World:
         self.viewers.append(viewer)
         return viewer
 
+    def come_back(self, cut_after: int | None) -> None:
+        """Who was cut off asks again, at another process."""
+        for number, viewer in enumerate(self.viewers):
+            if viewer.connection is None and not viewer.ended:
+                viewer.connect(self.webs[number % len(self.webs)], cut_after)
+
     # What Redis may do
 
     def flush(self) -> None:
@@ -351,9 +361,7 @@ class World:
         waiting, self.queue.ids = self.queue.ids, []
         for number, generation_id in enumerate(waiting):
             self.workers[number % len(self.workers)].claim(generation_id)
-        for number, viewer in enumerate(self.viewers):
-            if viewer.connection is None and not viewer.ended:
-                viewer.connect(self.webs[number % len(self.webs)], None)
+        self.come_back(None)
 
     def close(self) -> None:
         logging.getLogger().removeHandler(self._listener)
