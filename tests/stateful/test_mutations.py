@@ -8,6 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.machine import STEPS, Ground, Protocol
 from tests.stateful.mutations import MUTATIONS
+from tests.stateful.traces import TRACES, Play
 
 EXAMPLES = int(os.environ.get("STATEFUL_MUTATION_EXAMPLES", "0"))
 
@@ -43,6 +44,25 @@ def examples_until_found(ground: Ground, limit: int) -> int | None:
     except AssertionError as error:
         print(str(error)[:300])
     return found
+
+
+def break_promises(name: str, ground: Ground) -> None:
+    """Plays the trace of a rule to its end. Raises AssertionError where a promise breaks on the way or in the end."""
+    state = Protocol(ground)
+    try:
+        TRACES[name](Play(state))
+    finally:
+        state.teardown()
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_taken_out_breaks_a_promise_that_holds_with_it(
+    name: str, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_promises(name, ground)
+    MUTATIONS[name](monkeypatch)
+    with pytest.raises(AssertionError):
+        break_promises(name, ground)
 
 
 @pytest.mark.skipif(EXAMPLES == 0, reason="takes minutes: STATEFUL_MUTATION_EXAMPLES=3000 tries each rule")
