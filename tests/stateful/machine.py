@@ -77,7 +77,13 @@ class Protocol(RuleBasedStateMachine):
             max_crashes=crashes,
             max_calls=4,
         )
-        settings = replace(self._ground.settings, append_window_seconds=0.0, max_unsent_bytes=kept)
+        settings = replace(
+            self._ground.settings,
+            append_window_seconds=0.0,
+            max_unsent_bytes=kept,
+            sweep_seconds=3.0,
+            renew_seconds=4.0,
+        )
         self.world = World(self._ground.client, settings, route, self._ground.tenant_id, self._ground.use_clock)
         self.world.post()
         self.world.claim(self.world.workers[0], self.world.generations[0])
