@@ -64,7 +64,7 @@ class Protocol(RuleBasedStateMachine):
     @initialize(
         lost=st.sampled_from(["restart", "keep_partial"]),
         broken=st.sampled_from(["keep_partial", "restart"]),
-        deadline=st.sampled_from([600.0, 600.0, 5.0]),
+        deadline=st.sampled_from([600.0, 5.0]),
         kept=st.sampled_from([4 * 1024 * 1024, 500]),
         crashes=st.integers(2, 3),
     )
