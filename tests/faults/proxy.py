@@ -38,10 +38,12 @@ class Proxy:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        await _turns()  # what was just accepted becomes a connection
         self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
+        await _turns()  # and what was cut is closed
 
     def hold(self) -> None:
         """A black hole: connections stay open, and nothing comes through."""
@@ -116,6 +118,12 @@ class _Fate:
 
     sent: bytes = b""
     doomed: bool = False
+
+
+async def _turns() -> None:
+    """Lets the event loop turn a few times: it takes three from an accepted socket to its handler."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _never(data: bytes) -> bool:
