@@ -1,6 +1,6 @@
 """A thread of turns of one visitor. Its `name` is the client's string, scoped to tenant and visitor."""
 
-from peewee import DoubleField, ForeignKeyField, TextField
+from peewee import SQL, DoubleField, ForeignKeyField, TextField
 
 from models.database import Table, read_now
 from models.tenant import Tenant
@@ -15,9 +15,21 @@ class Conversation(Table):
     title = TextField(default="")
     created_at = DoubleField()
     updated_at = DoubleField()
+    deleted_at = DoubleField(null=True)
 
     class Meta:
         indexes = ((("tenant", "visitor", "name"), True),)
+
+
+Conversation.add_index(
+    Conversation.index(
+        Conversation.tenant, Conversation.visitor, Conversation.updated_at, name="conversation_of_visitor"
+    )
+)
+Conversation.add_index(Conversation.index(Conversation.updated_at, name="conversation_age"))
+Conversation.add_index(
+    Conversation.index(Conversation.deleted_at, name="conversation_deleted", where=SQL("deleted_at IS NOT NULL"))
+)
 
 
 def conversation_of(tenant_id: int, visitor: str, name: str) -> Conversation:

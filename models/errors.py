@@ -12,6 +12,7 @@ StreamerError
 │   ├── UnsupportedMediaType  unsupported_media_type
 │   ├── RequestTimeout        request_timeout
 │   ├── ConversationBusy      conversation_busy
+│   ├── RateLimited           rate_limited: retry later; `limit` names the limit
 │   └── IdempotencyMismatch   idempotency_mismatch
 ├── Unavailable               unavailable: a part that the request needs is away; retry later
 │   └── Overloaded            overloaded
@@ -110,6 +111,16 @@ class ConversationBusy(RequestError):
     """The conversation's last answer has not ended yet."""
 
     code = "conversation_busy"
+
+
+class RateLimited(RequestError):
+    """There were too many requests; `limit` says of which kind."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str = "", *, retry_after_seconds: float = 1.0, **extra: Any) -> None:
+        super().__init__(message, **extra)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class IdempotencyMismatch(RequestError):

@@ -48,7 +48,13 @@ class Generation(Table):
     idempotency_key = TextField(null=True)
     body_hash = TextField()
     input_hash = TextField(null=True)
+    bypass_cache = BooleanField(null=True)
     created_at = DoubleField()
+
+    # What went along: turns before, turns that no longer fitted, and the tokens of all that was sent
+    history_turns = IntegerField(null=True)
+    history_dropped = IntegerField(null=True)
+    history_tokens = IntegerField(null=True)
 
     # By which rules: what held at POST holds to the end
     route = TextField()
@@ -156,6 +162,21 @@ Generation.add_index(
 )
 Generation.add_index(
     Generation.index(Generation.tenant, Generation.visitor, Generation.created_at, name="generation_of_visitor")
+)
+Generation.add_index(
+    Generation.index(Generation.conversation, Generation.created_at, name="generation_of_conversation")
+)
+Generation.add_index(
+    Generation.index(Generation.tenant, Generation.visitor, name="generation_open_of_visitor", where=IS_OPEN)
+)
+Generation.add_index(
+    Generation.index(
+        Generation.tenant,
+        Generation.input_hash,
+        Generation.finished_at,
+        name="generation_cache",
+        where=SQL("status = 'done' AND input_hash IS NOT NULL"),
+    )
 )
 
 

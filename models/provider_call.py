@@ -1,16 +1,21 @@
-"""The ledger: one line for every call to a provider, whatever became of it."""
+"""The ledger: one line for every call to a provider, whatever became of it.
+
+It holds figures only, and stays when the conversation that it paid for is erased.
+"""
 
 from peewee import CompositeKey, DoubleField, ForeignKeyField, IntegerField, TextField
 
 from models.database import Table, now
 from models.event import Usage
 from models.generation import Generation, Status, usage_columns
+from models.tenant import Tenant
 
 
 class ProviderCall(Table):
     """`number` counts a generation's calls over all its runs. `outcome`: running, done, error, cancelled or lost."""
 
-    generation = ForeignKeyField(Generation, on_delete="CASCADE")
+    tenant = ForeignKeyField(Tenant, index=False)
+    generation_id = TextField()
     number = IntegerField()
     run = IntegerField()
     provider = TextField()
@@ -30,7 +35,7 @@ class ProviderCall(Table):
     cost_micros = IntegerField(null=True)
 
     class Meta:
-        primary_key = CompositeKey("generation", "number")
+        primary_key = CompositeKey("generation_id", "number")
 
 
 def begin_call(generation_id: str, run: int, provider: str, model: str) -> int | None:
@@ -48,24 +53,30 @@ def begin_call(generation_id: str, run: int, provider: str, model: str) -> int |
                 & (Generation.status == Status.RUNNING)
                 & (Generation.calls < Generation.max_calls)
             )
-            .returning(Generation.calls)
+            .returning(Generation.tenant, Generation.calls)
             .tuples()
             .execute()
         )
-        numbers = [number for (number,) in row]
-        if not numbers:
+        found = list(row)
+        if not found:
             return None
-        number: int = numbers[0]
+        tenant_id, number = found[0]
         ProviderCall.insert(
-            generation=generation_id, number=number, run=run, provider=provider, model=model, started_at=now()
+            tenant=tenant_id,
+            generation_id=generation_id,
+            number=number,
+            run=run,
+            provider=provider,
+            model=model,
+            started_at=now(),
         ).execute()
-    return number
+    return int(number)
 
 
 def end_call(generation_id: str, number: int, outcome: str, error_code: str | None, usage: Usage | None) -> None:
     """Settles a call. It is not fenced by the run: a call that lost its generation cost money all the same."""
     ProviderCall.update(outcome=outcome, error_code=error_code, ended_at=now(), **usage_columns(usage)).where(
-        (ProviderCall.generation == generation_id) & (ProviderCall.number == number)
+        (ProviderCall.generation_id == generation_id) & (ProviderCall.number == number)
     ).execute()
 
 
@@ -75,5 +86,8 @@ def end_lost_calls(generation_id: str, run: int, usage: Usage | None) -> None:
     Should it live on, its own figures replace these.
     """
     ProviderCall.update(outcome="lost", ended_at=now(), **usage_columns(usage)).where(
-        (ProviderCall.generation == generation_id) & (ProviderCall.run <= run) & (ProviderCall.outcome == "running")
+        (ProviderCall.generation_id == generation_id) & (ProviderCall.run <= run) & (ProviderCall.outcome == "running")
     ).execute()
+
+
+ProviderCall.add_index(ProviderCall.index(ProviderCall.tenant, ProviderCall.started_at, name="provider_call_of_tenant"))

@@ -14,8 +14,12 @@ from models.settings import Settings, env_name
 OnWorkerLost = Literal["restart", "keep_partial"]
 OnProviderBroken = Literal["restart", "keep_partial"]
 
+History = Literal["conversation", "none"]
+CacheScope = Literal["visitor", "public"]
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=1, le=1e9)]
+Pause = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 T = TypeVar("T")
@@ -26,6 +30,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     model: str
     system: str = ""
+    safety: str = ""
+    history: History = "conversation"
+    max_input_tokens: Count | None = None
     max_output_tokens: Count | None = None
     temperature: Temperature | None = None
     deadline_seconds: Seconds | None = None
@@ -33,6 +40,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_crashes: Count | None = None
     on_worker_lost: OnWorkerLost = "restart"
     on_provider_broken: OnProviderBroken = "keep_partial"
+    cache_seconds: Pause | None = None
+    cache_scope: CacheScope = "visitor"
+    max_requests: Count | None = None
+    request_window_seconds: Seconds | None = None
 
     @property
     def version(self) -> str:

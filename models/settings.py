@@ -90,6 +90,12 @@ class Settings:
     max_calls: int = setting(6, "provider calls for one generation", minimum=1)
     deadline_seconds: float = setting(600.0, "from POST to the end of a generation at the latest", unit="s", minimum=1)
     retention_seconds: float = setting(300.0, "how long an event log outlives its generation", unit="s", minimum=1)
+    max_input_tokens: int = setting(
+        16_000, "what a model is told at most: prompt, turns before and new message", unit="tokens", minimum=1
+    )
+    cache_seconds: float = setting(
+        600.0, "how long a finished answer serves the same request again; 0: never", unit="s", minimum=0
+    )
     append_window_seconds: float = setting(
         0.025, "at most one append per generation in this time; the first delta goes at once", unit="s", minimum=0
     )
@@ -101,6 +107,15 @@ class Settings:
     )
     finish_flush_seconds: float = setting(
         2.0, "how long the end of a generation waits for a Redis that is away", unit="s", minimum=0.05
+    )
+
+    # Limits
+    max_requests: int = setting(30, "requests of one visitor to one route in the window", minimum=1)
+    request_window_seconds: float = setting(300.0, "the window that requests are counted in", unit="s", minimum=1)
+    max_open_per_visitor: int = setting(10, "generations of one visitor that wait or run", minimum=1)
+    max_open_per_tenant: int = setting(2000, "generations of one tenant that wait or run", minimum=1)
+    conversation_days: float = setting(
+        60.0, "age, since its last turn, at which a conversation is erased; 0: never", unit="days", minimum=0
     )
 
     # Worker

@@ -26,6 +26,7 @@ from models.errors import (
     NotFound,
     Overloaded,
     PayloadTooLarge,
+    RateLimited,
     RequestError,
     RequestTimeout,
     StreamerError,
@@ -50,6 +51,7 @@ STATUSES: dict[type[StreamerError], int] = {
     PayloadTooLarge: 413,
     UnsupportedMediaType: 415,
     IdempotencyMismatch: 422,
+    RateLimited: 429,
     Unavailable: 503,
     Overloaded: 503,
 }
@@ -74,7 +76,7 @@ def error_response(error: Exception, request_id: str) -> Response:
         return _answer(500, {"error": "internal", "message": _INTERNAL}, request_id)
     body = {**error.extra, "error": error.code, "message": error.message}
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, RateLimited)):
         body["retry_after"] = max(1, math.ceil(error.retry_after_seconds))
         headers["retry-after"] = str(body["retry_after"])
     return _answer(status, body, request_id, headers)

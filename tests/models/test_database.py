@@ -1,6 +1,7 @@
 """The database: its migrations make what the models say, its clock is one for all processes and never goes back."""
 
 import multiprocessing
+import re
 import sqlite3
 import sys
 import time
@@ -17,6 +18,7 @@ from models.clock import boot_clock
 from models.conversation import Conversation
 from models.database import BUSY_SECONDS, Clock, Table, connect, migration_names, now, read_now
 from models.errors import SettingInvalid
+from models.feedback import Feedback
 from models.generation import Generation
 from models.periodic import Schedule, Worker
 from models.provider_call import ProviderCall
@@ -24,13 +26,26 @@ from models.settings import Settings
 from models.tenant import Tenant
 from tests.models.rows import pass_seconds, queued, reread
 
-TABLES: list[type[Table]] = [Clock, Tenant, ApiKey, Conversation, Generation, ProviderCall, Schedule, Worker]
+TABLES: list[type[Table]] = [Clock, Tenant, ApiKey, Conversation, Generation, Feedback, ProviderCall, Schedule, Worker]
 
 
-def schema(bound: Any) -> dict[str, str]:
-    """Every table and index by its name, as SQL of one spelling."""
-    rows = bound.execute_sql("SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {name: " ".join(sql.replace("IF NOT EXISTS ", "").split()) for name, sql in rows}
+def schema(bound: Any) -> dict[str, object]:
+    """Every table by its columns, references and checks, whatever their order; every index as SQL of one spelling."""
+    rows = bound.execute_sql("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    found: dict[str, object] = {}
+    for kind, name, sql in rows:
+        spelled = " ".join(sql.replace("IF NOT EXISTS ", "").split())
+        if kind == "table":
+            columns = bound.execute_sql(f'PRAGMA table_info("{name}")').fetchall()
+            references = bound.execute_sql(f'PRAGMA foreign_key_list("{name}")').fetchall()
+            found[name] = (
+                {column[1:] for column in columns},
+                {reference[2:] for reference in references},
+                re.findall(r"CHECK \(.*?\)\)", spelled),
+            )
+        else:
+            found[name] = spelled
+    return found
 
 
 def test_the_migrated_schema_is_the_models_schema(database: Any) -> None:

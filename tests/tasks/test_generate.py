@@ -95,7 +95,7 @@ def words(count: int = 20, prompt: str = "hello") -> str:
 
 def calls(row: Generation) -> list[tuple[int, str, str | None]]:
     """The ledger's lines: run, outcome, error."""
-    lines = ProviderCall.select().where(ProviderCall.generation == row.id).order_by(ProviderCall.number)
+    lines = ProviderCall.select().where(ProviderCall.generation_id == row.id).order_by(ProviderCall.number)
     return [(line.run, line.outcome, line.error_code) for line in lines]
 
 
@@ -412,7 +412,7 @@ async def test_usage_that_the_provider_does_not_tell_is_estimated(
     assert row.usage.source == "estimated"
     assert row.usage.output == tokenizer.count("Here is the answer, all of it at once.", "gpt-4o-mini")
     assert row.usage.input == tokenizer.count("How many tokens?", "gpt-4o-mini")
-    line = ProviderCall.get(ProviderCall.generation == row.id)
+    line = ProviderCall.get(ProviderCall.generation_id == row.id)
     assert (line.usage_source, line.output_tokens) == ("estimated", row.usage.output)
 
 

@@ -360,7 +360,7 @@ async def test_what_was_renewed_since_the_look_is_left_alone(
 
 
 def lines(row: Generation) -> list[tuple[int, str, str | None]]:
-    found = ProviderCall.select().where(ProviderCall.generation == row.id).order_by(ProviderCall.number)
+    found = ProviderCall.select().where(ProviderCall.generation_id == row.id).order_by(ProviderCall.number)
     return [(line.run, line.outcome, line.usage_source) for line in found]
 
 
