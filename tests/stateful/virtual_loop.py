@@ -6,17 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 
+#: Turns of the loop at one time: beyond it, something turns in a circle.
+MAX_TURNS = 100_000
+
+
 class _Idle(selectors.SelectSelector):
     """Nothing comes from outside. Where the loop would wait, it stops, and leaves for how long it would have."""
 
     def __init__(self) -> None:
         super().__init__()
         self.wait_seconds: float | None = None
+        self.turns = 0
         self.stop: Callable[[], None] = lambda: None
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self.turns += 1
         if timeout is None or timeout > 0:
             self.wait_seconds = timeout
+            self.stop()
+        elif self.turns > MAX_TURNS:
             self.stop()
         return []
 
@@ -34,8 +42,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def settle(self) -> None:
-        """Runs until every task waits for something that only the owner can bring."""
+        """Runs until every task waits for something that only the owner can bring. AssertionError where that never is."""
+        self._idle.turns = 0
         self.run_forever()
+        assert self._idle.turns <= MAX_TURNS, f"no rest: {asyncio.all_tasks(self)}"
 
     def next_timer(self) -> float | None:
         """When the next timer is due, as of the last `settle`."""

@@ -39,6 +39,9 @@ CALL_SECONDS = 0.001
 #: Calls that one step may execute: beyond it, something turns in a circle.
 MAX_CALLS = 5000
 
+#: Timers that may be due within one passing of time.
+MAX_TIMERS = 100_000
+
 
 class World:
     """One example's processes around one Redis and one database."""
@@ -206,12 +209,14 @@ class World:
         if any(web.stalled for web in self.webs):
             self.oracle.disturbed = True
         until = self.loop.now + seconds
-        while True:
+        for _ in range(MAX_TIMERS):
             self.run()
             due = self.loop.next_timer()
             if due is None or due > until:
                 break
             self.loop.now = due
+        else:
+            self.oracle.fail(f"more than {MAX_TIMERS} timers in {seconds} s")
         self.loop.now = until
         self.run()
         self.oracle.check_rows()
