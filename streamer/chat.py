@@ -4,28 +4,40 @@ import asyncio
 import contextlib
 import hashlib
 import re
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from models import admission
 from models.database import database
 from models.ending import Ending, end_unheld
-from models.errors import BadRequest, ConversationBusy, NotFound, PayloadTooLarge, Unavailable, is_retryable
+from models.errors import (
+    BadRequest,
+    ConversationBusy,
+    IdempotencyMismatch,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+)
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status, find_owned
 from models.kill_point import reach
 from models.ownership import request_cancel
 from streamer.auth import Visitor
+from streamer.chat_state import ChatState, Links, links_of, state_of
+from streamer.operation import Answer, Operation, Parameter, routes_of
 from streamer.services import Services
 from streamer.strict_json import Body, StrictBody, read_body
+from streamer.struct_response import StructResponse
 
 #: Characters of a conversation's name and of an idempotency key at most.
 MAX_NAME = 200
 
 _KEY = re.compile(r"[!-~]{1,200}")
+_WAIT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 
 # If-None-Match is a list, and compares weakly: a proxy that compresses makes W/"…" of our tag (RFC 9110 §13.1.2).
 _TAG = re.compile(r'"[^"]*"')
@@ -37,9 +49,27 @@ POLL_SECONDS = 1
 class ChatBody(StrictBody, frozen=True):
     """A visitor's turn. `conversation_id` is the client's own string; without it a new conversation is made."""
 
-    message: str
-    conversation_id: str | None = None
+    message: Annotated[str, Meta(description="What the visitor says.", extra_json_schema={"pattern": r"\S"})]
+    conversation_id: Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME})] | None = None
     route: str = "chat"
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is kept. `ticket` opens its event stream where no header can be sent."""
+
+    id: str
+    status: Status
+    conversation_id: str
+    links: Links
+    ticket: str
+
+
+class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
+    """The status as it is: it is terminal once the provider's socket is closed."""
+
+    id: str
+    status: Status
+    links: Links
 
 
 async def post_chat(request: Request) -> Response:
@@ -54,7 +84,7 @@ async def post_chat(request: Request) -> Response:
         admitted = await services.threads.run(admission.admit, asked, settings)
     except ConversationBusy as error:
         raise ConversationBusy(
-            error.message, id=error.extra["generation_id"], links=_links(error.extra["generation_id"])
+            error.message, id=error.extra["generation_id"], links=links_of(error.extra["generation_id"])
         ) from None
     generation = admitted.generation
     if admitted.fresh:
@@ -62,14 +92,15 @@ async def post_chat(request: Request) -> Response:
         with contextlib.suppress(Unavailable):  # the row is committed: a sweeper enqueues it
             await services.enqueue(generation.id)
         reach("after_enqueue", settings)
-    answer = {
-        "id": generation.id,
-        "status": generation.status,
-        "conversation_id": admitted.conversation,
-        "links": _links(generation.id),
-        "ticket": services.auth.mint_ticket(generation, visitor.key_id),
-    }
-    return JSONResponse(answer, 202, {"location": _links(generation.id)["self"]})
+    links = links_of(generation.id)
+    answer = Posted(
+        id=generation.id,
+        status=Status(generation.status),
+        conversation_id=admitted.conversation,
+        links=links,
+        ticket=services.auth.mint_ticket(generation, visitor.key_id),
+    )
+    return StructResponse(answer, 202, {"location": links.own})
 
 
 def _asked(services: Services, visitor: Visitor, body: Body[ChatBody], key: str | None) -> admission.Request:
@@ -115,7 +146,7 @@ async def get_chat(request: Request) -> Response:
         row = await look()
     if row is None:
         raise NotFound
-    content = msgspec.json.encode(_state(row))
+    content = msgspec.json.encode(state_of(row))
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {
         "etag": etag,
@@ -129,7 +160,7 @@ async def get_chat(request: Request) -> Response:
 
 def _wait_seconds(request: Request, services: Services) -> float:
     given = request.query_params.get("wait", "0")
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", given):
+    if not _WAIT.fullmatch(given):
         raise BadRequest("`wait` must be a number of seconds.")
     if services.hub.viewers >= services.settings.max_viewers:
         return 0.0  # who waits costs what a viewer costs
@@ -158,7 +189,7 @@ async def cancel_chat(request: Request) -> Response:
     if not row.ended:
         with contextlib.suppress(*LOG_AWAY):  # the renewal brings the flag as well
             await services.log.nudge_cancel(row.id)
-    return JSONResponse({"id": row.id, "status": row.status, "links": _links(row.id)}, 202)
+    return StructResponse(Cancelled(id=row.id, status=Status(row.status), links=links_of(row.id)), 202)
 
 
 def _cancel(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
@@ -177,44 +208,81 @@ def _cancel(generation_id: str, tenant_id: int, visitor: str) -> Generation | No
         return row
 
 
-def _links(generation_id: str) -> dict[str, str]:
-    path = f"/ai/v1/chat/{generation_id}"
-    return {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
+ETAG = Parameter(name="ETag", place="header", description="The tag of this answer, for `If-None-Match`.")
+RETRY_AFTER = Parameter(
+    name="Retry-After", place="header", type=int, description="Seconds after which to ask again, while it is open."
+)
+GENERATION_ID = Parameter(
+    name="id", place="path", required=True, description="The generation's id, as its POST gave it."
+)
 
-
-def _state(row: Generation) -> dict[str, object]:
-    """What a poller sees. `result` is null until the first text, `tokens` until they are known.
-
-    `last_event_id`: the event that the text reaches, from which a stream can go on (`?after=`); null before the first text.
-    """
-    usage = row.usage
-    failed = row.status == Status.ERROR
-    return {
-        "id": row.id,
-        "status": row.status,
-        "result": {
-            "text": row.text,
-            "finish_reason": row.finish_reason,
-            "model": row.model,
-            "provider": row.provider,
-        }
-        if row.text or row.status in (Status.DONE, Status.INCOMPLETE, Status.CANCELLED)
-        else None,
-        "tokens": {"in": usage.input if usage else None, "out": usage.output if usage else None},
-        "error": {
-            "code": row.error_code,
-            "message": row.error_message,
-            "retryable": is_retryable(row.error_code),
-        }
-        if failed
-        else None,
-        "last_event_id": row.terminal_id or row.checkpoint_id,
-        "links": _links(row.id),
-    }
-
-
-routes = [
-    Route("/ai/v1/chat", post_chat, methods=["POST"]),
-    Route("/ai/v1/chat/{id}", get_chat, methods=["GET"]),
-    Route("/ai/v1/chat/{id}/cancel", cancel_chat, methods=["POST"]),
+operations = [
+    Operation(
+        id="post_chat",
+        method="POST",
+        path="/ai/v1/chat",
+        endpoint=post_chat,
+        group="Chat",
+        summary="Ask",
+        description="202 means kept: the request is committed and will reach one end, whoever leaves or dies meanwhile.",
+        parameters=[
+            Parameter(
+                name="Idempotency-Key",
+                place="header",
+                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{_KEY.pattern}$"})],
+                description="A repeated POST with the same key and body gets the same generation.",
+            )
+        ],
+        body=ChatBody,
+        answers={
+            202: Answer(
+                "The request is kept.",
+                Posted,
+                [Parameter(name="Location", place="header", description="Where to poll: `links.self`.")],
+            )
+        },
+        raises=[ConversationBusy, IdempotencyMismatch],
+    ),
+    Operation(
+        id="get_chat",
+        method="GET",
+        path="/ai/v1/chat/{id}",
+        endpoint=get_chat,
+        group="Chat",
+        summary="Poll an answer",
+        description="Answers at once, or with `?wait=` when the generation has ended or the time is over.",
+        parameters=[
+            GENERATION_ID,
+            Parameter(
+                name="wait",
+                place="query",
+                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{_WAIT.pattern}$"})],
+                description="Seconds to wait for the end; the server waits 25 at most unless it is set otherwise.",
+            ),
+            Parameter(
+                name="If-None-Match",
+                place="header",
+                description="The `ETag` of an earlier answer: 304 if nothing changed.",
+            ),
+        ],
+        answers={
+            200: Answer("The request as it stands.", ChatState, [ETAG, RETRY_AFTER]),
+            304: Answer("Nothing changed since the answer with that tag.", headers=[ETAG, RETRY_AFTER]),
+        },
+        raises=[BadRequest, NotFound],
+    ),
+    Operation(
+        id="cancel_chat",
+        method="POST",
+        path="/ai/v1/chat/{id}/cancel",
+        endpoint=cancel_chat,
+        group="Chat",
+        summary="Stop an answer",
+        description="As often as you like. The text so far is kept.",
+        parameters=[GENERATION_ID],
+        answers={202: Answer("The wish is kept; the status is as it is at this moment.", Cancelled)},
+        raises=[NotFound],
+    ),
 ]
+
+routes = routes_of(operations)

@@ -1,0 +1,105 @@
+"""What an HTTP call is, declared once: the table that routes it and the papers about it come from the same lines."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from models.errors import (
+    BadRequest,
+    Forbidden,
+    PayloadTooLarge,
+    RequestTimeout,
+    StreamerError,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Credential(StrEnum):
+    """Who may call. A key's scope is said behind a colon."""
+
+    NONE = "none"
+    GRANT = "grant"  # in the body
+    VISITOR = "visitor"
+    TICKET = "ticket"
+    SESSION_KEY = "api_key:session"
+    ADMIN_KEY = "api_key:admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A part of the path, a query field or a header, of a request or of an answer. `type`: what `msgspec` makes a schema of."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    description: str
+    type: Any = str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One status's answer. `content`: the struct that it is in JSON, else its media type; None: no body."""
+
+    description: str
+    content: type[msgspec.Struct] | str | None = None
+    headers: Sequence[Parameter] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call. `endpoint` is None where something else than Starlette's table answers."""
+
+    id: str
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: str
+    endpoint: Endpoint | None
+    group: str
+    summary: str
+    description: str = ""
+    credentials: Sequence[Credential] = (Credential.VISITOR,)
+    parameters: Sequence[Parameter] = ()
+    body: type[msgspec.Struct] | None = None
+    answers: Mapping[int, Answer]
+    raises: Sequence[type[StreamerError]] = field(default=())
+    """What it raises beside what follows from its body and its credentials."""
+
+    @property
+    def errors(self) -> frozenset[type[StreamerError]]:
+        """Every error that a caller can meet; that the service itself fails is always one more."""
+        found: set[type[StreamerError]] = set(self.raises)
+        if self.body is not None:
+            found |= {BadRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType}
+        if set(self.credentials) != {Credential.NONE}:
+            found |= {Unauthorized, Unavailable}
+        if {Credential.SESSION_KEY, Credential.ADMIN_KEY} & set(self.credentials):
+            found.add(Forbidden)
+        return frozenset(found)
+
+
+def routes_of(operations: Sequence[Operation]) -> list[Route]:
+    """Starlette's table of them: one route a path, so that a 405 names every method that the path answers to."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for each in operations:
+        if each.endpoint is not None:
+            paths.setdefault(each.path, {})[each.method] = each.endpoint
+    return [Route(path, _dispatching(methods), methods=list(methods)) for path, methods in paths.items()]
+
+
+def _dispatching(methods: Mapping[str, Endpoint]) -> Endpoint:
+    if len(methods) == 1:
+        return next(iter(methods.values()))
+
+    async def dispatch(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return dispatch
