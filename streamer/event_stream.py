@@ -17,10 +17,12 @@ from starlette.types import Message, Receive, Scope, Send
 from models.errors import NotFound
 from models.event import EventId
 from models.generation import Generation, Status, find_owned
-from streamer.auth import Viewer as Credential
+from streamer import auth
 from streamer.channel import Viewer
+from streamer.chat import GENERATION_ID
 from streamer.error_handlers import error_response, is_expected, log_unexpected
 from streamer.middleware import log_access, security_headers
+from streamer.operation import Answer, Credential, Operation, Parameter
 from streamer.request_id import request_id_of
 from streamer.services import Services
 from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, opening, queued_frame
@@ -33,6 +35,34 @@ _HEADERS = {
     "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
 }
+
+operations = [
+    Operation(
+        id="stream_chat",
+        method="GET",
+        path="/ai/v1/chat/{id}/events",
+        endpoint=None,
+        group="Chat",
+        summary="Watch an answer",
+        description=(
+            "Server-sent events, from the first or from where you left. Ids strictly increase; `started` clears what is "
+            "shown; exactly one `done` or `failed` ends it."
+        ),
+        credentials=[Credential.VISITOR, Credential.TICKET],
+        parameters=[
+            GENERATION_ID,
+            Parameter(name="Last-Event-ID", place="header", description="The last id seen: what is later comes, once."),
+            Parameter(
+                name="after", place="query", description="The same, where no header can be sent; the header wins."
+            ),
+        ],
+        answers={
+            200: Answer("The stream.", "text/event-stream"),
+            204: Answer("Nothing is left to say after that id."),
+        },
+        raises=[NotFound],
+    )
+]
 
 #: Seconds between two looks at whether a stream's credential is still good.
 CREDENTIAL_SECONDS = 5.0
@@ -101,7 +131,7 @@ class EventStream:
         await self._stream(row, cursor, credential, receive, send)
 
     async def _stream(
-        self, row: Generation, cursor: EventId | None, credential: Credential, receive: Receive, send: Send
+        self, row: Generation, cursor: EventId | None, credential: auth.Viewer, receive: Receive, send: Send
     ) -> None:
         services = self._services
         await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
@@ -136,7 +166,7 @@ class EventStream:
                 else:
                     await viewer.wait()
 
-    async def _guard(self, credential: Credential, viewer: Viewer) -> None:
+    async def _guard(self, credential: auth.Viewer, viewer: Viewer) -> None:
         """Closes the stream when its credential expires or is revoked; the generation goes on."""
         while await self._services.auth.still_good(credential):  # noqa: ASYNC110 - nobody tells when a key is revoked
             await asyncio.sleep(min(CREDENTIAL_SECONDS, max(0.1, credential.expires_at - time.time())))

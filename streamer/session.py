@@ -1,15 +1,17 @@
 """Sessions: a site's server, or the first page, gets a visitor token."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from models.errors import BadRequest
 from models.settings import Settings
+from streamer.operation import Answer, Credential, Operation, routes_of
 from streamer.strict_json import StrictBody, read_body
+from streamer.struct_response import StructResponse
 
 if TYPE_CHECKING:
     from streamer.services import Services
@@ -27,9 +29,20 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 class SessionBody(StrictBody, frozen=True):
     """`user` is the site's own name for its visitor; `ttl_seconds` is the setting's where it is left out."""
 
-    user: str
-    roles: list[str] = []
-    ttl_seconds: int | None = None
+    user: Annotated[
+        str,
+        Meta(
+            description="The site's own name for its visitor: printable, without spaces around it.",
+            extra_json_schema={"minLength": 1, "maxLength": MAX_USER},
+        ),
+    ]
+    roles: Annotated[
+        list[Annotated[str, Meta(extra_json_schema={"pattern": f"^{_ROLE.pattern}$"})]],
+        Meta(extra_json_schema={"maxItems": MAX_ROLES}),
+    ] = []
+    ttl_seconds: Annotated[int, Meta(description="The life of the token.", extra_json_schema={"minimum": 1})] | None = (
+        None
+    )
 
 
 class GrantBody(StrictBody, frozen=True):
@@ -38,7 +51,14 @@ class GrantBody(StrictBody, frozen=True):
     grant: str
 
 
-async def create_session(request: Request) -> JSONResponse:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A visitor token, and for how many seconds it is good."""
+
+    token: str
+    expires_in: int
+
+
+async def create_session(request: Request) -> StructResponse:
     """`POST /ai/v1/session`, with an API key → 201 `{"token", "expires_in": seconds}`."""
     services: Services = request.state.services
     settings = services.settings
@@ -49,7 +69,7 @@ async def create_session(request: Request) -> JSONResponse:
     return _created(*services.auth.mint_token(server, user, roles, ttl_seconds))
 
 
-async def redeem_grant(request: Request) -> JSONResponse:
+async def redeem_grant(request: Request) -> StructResponse:
     """`POST /ai/v1/session/grant`, with nothing but the grant → 201 `{"token", "expires_in": seconds}`."""
     services: Services = request.state.services
     settings = services.settings
@@ -57,10 +77,34 @@ async def redeem_grant(request: Request) -> JSONResponse:
     return _created(*await services.auth.redeem_grant(body.value.grant))
 
 
-routes = [
-    Route("/ai/v1/session", create_session, methods=["POST"]),
-    Route("/ai/v1/session/grant", redeem_grant, methods=["POST"]),
+operations = [
+    Operation(
+        id="create_session",
+        method="POST",
+        path="/ai/v1/session",
+        endpoint=create_session,
+        group="Sessions",
+        summary="Let a visitor in",
+        description="Your server asks for it and hands the token to the visitor's browser; the API key stays with you.",
+        credentials=[Credential.SESSION_KEY],
+        body=SessionBody,
+        answers={201: Answer("A token that is good for this visitor alone.", Session)},
+    ),
+    Operation(
+        id="redeem_grant",
+        method="POST",
+        path="/ai/v1/session/grant",
+        endpoint=redeem_grant,
+        group="Sessions",
+        summary="Let the owner in",
+        description="Changes the grant from the address that `streamer up` or `streamer link` printed.",
+        credentials=[Credential.GRANT],
+        body=GrantBody,
+        answers={201: Answer("A token for the owner.", Session)},
+    ),
 ]
+
+routes = routes_of(operations)
 
 
 def _checked(body: SessionBody, settings: Settings) -> tuple[str, tuple[str, ...], int]:
@@ -78,5 +122,5 @@ def _checked(body: SessionBody, settings: Settings) -> tuple[str, tuple[str, ...
     return user, tuple(dict.fromkeys(body.roles)), ttl_seconds
 
 
-def _created(token: str, expires_in: int) -> JSONResponse:
-    return JSONResponse({"token": token, "expires_in": expires_in}, 201)
+def _created(token: str, expires_in: int) -> StructResponse:
+    return StructResponse(Session(token=token, expires_in=expires_in), 201)
