@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.redis_address import broker_url, redis_url
-from models.route import load_routes
+from models.route_file import load_routes
 from models.secret import load_secret
 from models.settings import Settings
 from streamer import chat, health, pages, session

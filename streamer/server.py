@@ -11,7 +11,7 @@ import uvicorn
 from models.database import connect
 from models.errors import SettingInvalid
 from models.kill_point import check_kill_point
-from models.route import load_routes
+from models.route_file import load_routes
 from models.settings import Settings
 from streamer.app import Application, create_app
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.database import connect, database
-from models.route import load_routes
+from models.route_file import load_routes
 from models.secret import Secret, load_secret
 from models.settings import Settings, env_name, is_given
 from streamer.data_folder import DataFolder

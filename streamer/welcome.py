@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TextIO
 
-from models.route import load_routes
+from models.route_file import load_routes
 from models.secret import Secret
 from models.settings import Settings
 from streamer.first_key import FirstKey

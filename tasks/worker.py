@@ -17,7 +17,7 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
-from models.route import load_routes
+from models.route_file import load_routes
 from models.settings import Settings
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
 from tasks.end_tasks import end_tasks

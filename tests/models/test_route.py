@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import SettingInvalid
-from models.route import Route, load_routes
+from models.route import Route
+from models.route_file import RoutesInvalid, load_routes
 from models.settings import Settings
 
 GOOD = """
@@ -123,51 +124,105 @@ def test_a_folder_in_the_files_place_is_told(settings: Settings, tmp_path: Path)
     assert f"{tmp_path} can't be read" in refusal(Settings(data=settings.data, routes_file=str(tmp_path)))
 
 
-@pytest.mark.parametrize("data", [b"[routes.chat\n", b'[routes.chat]\nmodel = "a:b"\nmodel = "a:c"\n', b"\xff\xfe"])
-def test_what_is_no_toml_is_told_with_the_file(file: Path, settings: Settings, data: bytes) -> None:
+NOT_TOML = {
+    "an open bracket": (b"[routes.chat\n", ":1: not valid TOML: Expected ']'"),
+    "a key given twice": (b'[routes.chat]\nmodel = "a:b"\nmodel = "a:c"\n', ":3: not valid TOML: Cannot overwrite"),
+    "a string without end": (b'[routes.chat]\nsystem = """\nBe\nkind.\n', ":4: not valid TOML: "),
+    "another encoding": ('[routes.chat]\nmodel = "a:b"\nsystem = "für"'.encode("latin-1"), ":3: .* must be UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), NOT_TOML.values(), ids=NOT_TOML)
+def test_what_is_no_toml_is_told_with_file_and_line(file: Path, settings: Settings, data: bytes, message: str) -> None:
     file.write_bytes(data)
 
-    assert refusal(settings).startswith(f"{file.name} is not valid TOML: ")
+    assert re.match(file.name + message, refusal(settings))
 
 
+def test_a_byte_order_mark_is_no_mistake(file: Path, settings: Settings) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+
+    assert "support" in load_routes(settings)
+
+
+MODEL = "[routes.support]\nmodel = 'a:b'\n"
 WRONG = {
-    "an unknown table": ("[route.chat]\nmodel = 'a:b'", "top level: .*`route`"),
-    "routes that are no table": ("routes = 3", "routes: Expected `object`, got `int`"),
-    "a route that is no table": ("[routes]\nchat = 'a:b'", "routes.chat: Expected `object`, got `str`"),
-    "a route without a model": ("[routes.support]\nsystem = 'x'", "routes.support: .*missing required field `model`"),
-    "an unknown key": ("[routes.support]\nmodel = 'a:b'\nmodle = 'x'", "routes.support: .*unknown field `modle`"),
-    "a model of another type": ("[routes.support]\nmodel = 7", "routes.support.model: Expected `str`, got `int`"),
-    "a model without a provider": ("[routes.support]\nmodel = 'gpt'", "routes.support.model must be provider:model"),
-    "a model with an empty provider": ("[routes.support]\nmodel = ':gpt'", "routes.support.model must be"),
-    "a provider without a model": ("[routes.support]\nmodel = 'openai:'", "routes.support.model must be"),
+    "an unknown table": ("[route.chat]\nmodel = 'a:b'", "1: route: unknown key; did you mean routes?"),
+    "routes that are no table": ("\nroutes = 3", "2: routes: must hold tables [routes.NAME], not 3"),
+    "a list of routes": ("[[routes]]\nmodel = 'a:b'", "1: routes: must hold tables [routes.NAME], not a list"),
+    "a route that is no table": (
+        "[routes]\nchat = 'a:b'",
+        '2: routes.chat: must be a table [routes.chat], not "a:b"',
+    ),
+    "a route without a model": ("\n[routes.support]\nsystem = 'x'", "2: routes.support.model: is missing"),
+    "an unknown key": (
+        MODEL + "temprature = 1",
+        "3: routes.support.temprature: unknown key; did you mean temperature?",
+    ),
+    "a key like none": (MODEL + "colour = 1", "3: routes.support.colour: unknown key"),
+    "a model of another type": ("[routes.support]\nmodel = 7", "2: routes.support.model: must be text, "),
+    "a model without a provider": (
+        "[routes.support]\nmodel = 'gpt'",
+        '2: routes.support.model: must be provider:model, such as openai:gpt-4o-mini, not "gpt"',
+    ),
+    "a model with an empty provider": ("[routes.support]\nmodel = ':gpt'", "2: routes.support.model: must be provider"),
+    "a provider without a model": ("[routes.support]\nmodel = 'openai:'", "2: routes.support.model: must be provider"),
     "a text for a number": (
-        "[routes.support]\nmodel = 'a:b'\nmax_calls = '3'",
-        "routes.support.max_calls: Expected `int",
+        MODEL + "max_calls = '3'",
+        '3: routes.support.max_calls: must be a whole number from 1 to 1000000000, not "3"',
     ),
-    "no calls at all": ("[routes.support]\nmodel = 'a:b'\nmax_calls = 0", "routes.support.max_calls: .*>= 1"),
-    "a negative crash cap": ("[routes.support]\nmodel = 'a:b'\nmax_crashes = -1", "routes.support.max_crashes: .*>= 1"),
-    "no output": ("[routes.support]\nmodel = 'a:b'\nmax_output_tokens = 0", "routes.support.max_output_tokens: .*>= 1"),
-    "no time": ("[routes.support]\nmodel = 'a:b'\ndeadline_seconds = 0", "routes.support.deadline_seconds: .*>= 1"),
-    "a time without end": (
-        "[routes.support]\nmodel = 'a:b'\ndeadline_seconds = inf",
-        "routes.support.deadline_seconds",
-    ),
+    "no calls at all": (MODEL + "max_calls = 0", "3: routes.support.max_calls: must be a whole number from 1 to"),
+    "a yes for a number": (MODEL + "max_calls = true", "3: routes.support.max_calls: must be a whole number"),
+    "a negative crash cap": (MODEL + "max_crashes = -1", "3: routes.support.max_crashes: must be"),
+    "no output": (MODEL + "max_output_tokens = 0", "3: routes.support.max_output_tokens: must be"),
+    "no time": (MODEL + "deadline_seconds = 0", "3: routes.support.deadline_seconds: must be a number from 1 to"),
+    "a time without end": (MODEL + "deadline_seconds = inf", "3: routes.support.deadline_seconds: must be"),
+    "a time that is none": (MODEL + "deadline_seconds = nan", "3: routes.support.deadline_seconds: must be"),
     "a negative temperature": (
-        "[routes.support]\nmodel = 'a:b'\ntemperature = -1",
-        "routes.support.temperature: .*>= 0",
+        MODEL + "temperature = -1",
+        "3: routes.support.temperature: must be a number from 0 to 2",
     ),
+    "too hot": (MODEL + "temperature = 2.5", "3: routes.support.temperature: must be a number from 0 to 2, not 2.5"),
     "an unknown policy": (
-        "[routes.support]\nmodel = 'a:b'\non_worker_lost = 'retry'",
-        "routes.support.on_worker_lost: Invalid enum value 'retry'",
+        MODEL + "on_worker_lost = 'retry'",
+        '3: routes.support.on_worker_lost: must be "restart" or "keep_partial", not "retry"',
+    ),
+    "a name with blanks": (
+        "[routes.'my route']\nmodel = 'a:b'",
+        '1: routes."my route": a route\'s name has up to 64 letters',
     ),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_key_is_told_with_its_file_and_route(file: Path, settings: Settings, text: str, message: str) -> None:
+def test_a_mistake_is_told_with_its_line_and_key(file: Path, settings: Settings, text: str, message: str) -> None:
     found = refusal_of(file, text, settings)
 
-    assert re.match(f"{file.name}: {message}", found), found
+    assert found.startswith(f"{file.name}:{message}"), found
+
+
+def test_all_mistakes_are_found_at_once_in_the_order_of_their_lines(file: Path, settings: Settings) -> None:
+    file.write_text("[routes.b]\nmodle = 'a:b'\n\n[routes.a]\nmodel = 'x'\nmax_calls = 0\n\n[more]\n")
+
+    with pytest.raises(RoutesInvalid) as caught:
+        load_routes(settings)
+
+    assert [line.split(": ")[:2] for line in caught.value.lines] == [
+        ["streamer.toml:1", "routes.b.model"],
+        ["streamer.toml:2", "routes.b.modle"],
+        ["streamer.toml:5", "routes.a.model"],
+        ["streamer.toml:6", "routes.a.max_calls"],
+        ["streamer.toml:8", "more"],
+    ]
+    assert caught.value.message == caught.value.lines[0] + " (4 more: `streamer routes check` tells all)"
+
+
+def test_what_is_left_out_comes_from_the_settings(settings: Settings) -> None:
+    found = Route(model="demo:echo", max_calls=2, cache_seconds=0).effective(settings)
+
+    assert (found["max_calls"], found["max_crashes"], found["cache_seconds"]) == (2, settings.max_crashes, 0)
+    assert (found["max_requests"], found["request_window_seconds"]) == (30, 300)
+    assert found["temperature"] is None
 
 
 def test_a_wrong_model_in_the_environment_is_told_by_its_variable(file: Path, settings: Settings) -> None:
