@@ -156,6 +156,21 @@ class Close(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int
 
 
+#: What an event of each kind says.
+PAYLOADS: dict[Kind, type[msgspec.Struct]] = {
+    Kind.QUEUED: Queued,
+    Kind.WAITING: Waiting,
+    Kind.STARTED: Started,
+    Kind.SWITCHED: Switched,
+    Kind.DELTA: Text,
+    Kind.REASONING: Text,
+    Kind.TOOL_CALL: ToolCall,
+    Kind.SNAPSHOT: Snapshot,
+    Kind.DONE: Done,
+    Kind.FAILED: Failed,
+    Kind.CLOSE: Close,
+}
+
 P = TypeVar("P", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
 

@@ -32,15 +32,13 @@ from streamer.operation import Answer, Operation, Parameter, routes_of
 from streamer.services import Services
 from streamer.strict_json import Body, StrictBody, read_body
 from streamer.struct_response import StructResponse
+from streamer.tagged_response import tagged_response
 
 #: Characters of a conversation's name and of an idempotency key at most.
 MAX_NAME = 200
 
 _KEY = re.compile(r"[!-~]{1,200}")
 _WAIT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
-
-# If-None-Match is a list, and compares weakly: a proxy that compresses makes W/"…" of our tag (RFC 9110 §13.1.2).
-_TAG = re.compile(r'"[^"]*"')
 
 #: Seconds after which a poller may ask again.
 POLL_SECONDS = 1
@@ -146,16 +144,8 @@ async def get_chat(request: Request) -> Response:
         row = await look()
     if row is None:
         raise NotFound
-    content = msgspec.json.encode(state_of(row))
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {
-        "etag": etag,
-        "cache-control": "private, no-cache",
-        **({} if row.ended else {"retry-after": str(POLL_SECONDS)}),
-    }
-    if etag in _TAG.findall(request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers=headers)
-    return Response(content, 200, headers, "application/json")
+    headers = {"cache-control": "private, no-cache", **({} if row.ended else {"retry-after": str(POLL_SECONDS)})}
+    return tagged_response(request, msgspec.json.encode(state_of(row)), "application/json", headers)
 
 
 def _wait_seconds(request: Request, services: Services) -> float:

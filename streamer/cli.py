@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from models.errors import StreamerError
 from models.settings import Settings
 from streamer import cli_help
+from streamer.version import version
 
 #: Exit codes.
 DONE, NOT_POSSIBLE, DEFECT, INTERRUPTED = 0, 1, 70, 130
@@ -43,7 +43,7 @@ def _fail(message: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _described(argparse.ArgumentParser(prog="streamer"), "streamer")
-    parser.add_argument("--version", action="version", version=f"streamer {_version()}")
+    parser.add_argument("--version", action="version", version=f"streamer {version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, run in (("up", _up), ("serve", _serve)):
         command = _command(commands, name, run)
@@ -83,13 +83,6 @@ def _described(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentP
     parser.description = cli_help.SUMMARIES[name]
     parser.epilog = cli_help.epilog(name)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("streamer")
-    except PackageNotFoundError:
-        return "from a checkout"
 
 
 def _up(settings: Settings, chosen: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import NotFound
-from models.event import EventId
+from models.event import PAYLOADS, EventId
 from models.generation import Generation, Status, find_owned
 from streamer import auth
 from streamer.channel import Viewer
@@ -57,7 +57,7 @@ operations = [
             ),
         ],
         answers={
-            200: Answer("The stream.", "text/event-stream"),
+            200: Answer("The stream.", "text/event-stream", events=PAYLOADS),
             204: Answer("Nothing is left to say after that id."),
         },
         raises=[NotFound],

@@ -20,6 +20,7 @@ from models.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from models.event import Kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -48,11 +49,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One status's answer. `content`: the struct that it is in JSON, else its media type; None: no body."""
+    """One status's answer. `content`: the struct that it is in JSON, else its media type; None: no body.
+
+    `events`: the kinds of events of a stream, and what each says.
+    """
 
     description: str
     content: type[msgspec.Struct] | str | None = None
     headers: Sequence[Parameter] = ()
+    events: Mapping[Kind, type[msgspec.Struct]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
