@@ -5,7 +5,6 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-
 #: Turns of the loop at one time: beyond it, something turns in a circle.
 MAX_TURNS = 100_000
 
