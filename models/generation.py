@@ -5,7 +5,7 @@
 
 import hashlib
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from peewee import SQL, BooleanField, Check, DoubleField, ForeignKeyField, IntegerField, TextField
@@ -32,6 +32,14 @@ IS_OPEN = SQL("status IN ('queued', 'running')")
 """The condition of the partial indexes: a query that says it in these words, without parameters, is served by them."""
 
 ENDED = (Status.DONE, Status.INCOMPLETE, Status.ERROR, Status.CANCELLED)
+
+
+class Sent(NamedTuple):
+    """What a model was told beside the new message: turns before, turns that no longer fitted, and the tokens of all."""
+
+    turns: int
+    dropped: int
+    tokens: int
 
 
 class Generation(Table):
@@ -127,6 +135,13 @@ class Generation(Table):
             reasoning=self.reasoning_tokens or 0,
             source=self.usage_source,
         )
+
+    @property
+    def sent(self) -> Sent | None:
+        """What the model was told; None until a provider is called."""
+        if self.history_tokens is None:
+            return None
+        return Sent(self.history_turns or 0, self.history_dropped or 0, self.history_tokens)
 
     @property
     def tool_call_list(self) -> list[dict[str, Any]]:

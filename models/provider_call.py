@@ -7,7 +7,7 @@ from peewee import CompositeKey, DoubleField, ForeignKeyField, IntegerField, Tex
 
 from models.database import Table, now
 from models.event import Usage
-from models.generation import Generation, Status, usage_columns
+from models.generation import Generation, Sent, Status, usage_columns
 from models.tenant import Tenant
 
 
@@ -38,15 +38,22 @@ class ProviderCall(Table):
         primary_key = CompositeKey("generation_id", "number")
 
 
-def begin_call(generation_id: str, run: int, provider: str, model: str) -> int | None:
-    """Writes the line of a call that is about to start and returns its number.
+def begin_call(generation_id: str, run: int, provider: str, model: str, sent: Sent) -> int | None:
+    """Writes the line of a call that is about to start, and into the row what it sends along; returns the call's number.
 
     None: the run is not the caller's any more, or the generation has used up its calls; no call may start then.
     """
     database = ProviderCall._meta.database
     with database.atomic():
         row = (
-            Generation.update(calls=Generation.calls + 1, provider=provider, model=model)
+            Generation.update(
+                calls=Generation.calls + 1,
+                provider=provider,
+                model=model,
+                history_turns=sent.turns,
+                history_dropped=sent.dropped,
+                history_tokens=sent.tokens,
+            )
             .where(
                 (Generation.id == generation_id)
                 & (Generation.run == run)

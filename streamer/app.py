@@ -86,7 +86,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         queue=queue,
         client=client,
     )
-    sweeper = Sweeper(settings, threads, services.routes, queue, url)
+    sweeper = Sweeper(settings, threads, queue, url)
     tasks = [asyncio.create_task(hub.listen_forever()), asyncio.create_task(hub.tick_forever())]
     sweeper.start()
     try:

@@ -27,15 +27,16 @@ from models.ownership import claim, give_back, restart_run, still_holds
 from models.provider_call import begin_call, end_call
 from models.route import Route
 from models.settings import Settings
+from models.turn import turns_before
 from tasks.estimate import estimate
-from tasks.history import provider_request
+from tasks.history import Told, max_input_tokens, tell
 from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
-from tasks.providers.base import ProviderRequest
 from tasks.providers.registry import Registry
 from tasks.publisher import Publisher, RunLost
 from tasks.repair import complete_log
 from tasks.run import Outcome, stream_call
+from tasks.tokenizer import MAX_TOKEN_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Generator:
         """One provider call, from its line in the ledger to its settling."""
         try:
             provider = self._registry.provider(row.provider)
-            request, number = await self._begin(row)
+            told, number = await self._begin(row)
         except SettingInvalid as error:
             logger.error("%s", error)
             return Outcome(failure=InternalFailure("The service's settings do not allow this request."))
@@ -125,26 +126,33 @@ class Generator:
             return Outcome(failure=failure)
         outcome = Outcome(stop=Stop.LOST)
         try:
-            outcome = await stream_call(publisher, holding, provider, request, row.deadline_at - read_now())
+            outcome = await stream_call(publisher, holding, provider, told.request, row.deadline_at - read_now())
         finally:
             publisher.number_text()
             if outcome.usage is None:
                 answered = publisher.transcript.text + publisher.transcript.reasoning
-                outcome.usage = await asyncio.to_thread(estimate, request, answered)
+                outcome.usage = await asyncio.to_thread(estimate, told.sent.tokens, answered, row.model)
             await self._settle(row, number, outcome)
         return outcome
 
-    async def _begin(self, row: Generation) -> tuple[ProviderRequest, int]:
+    async def _begin(self, row: Generation) -> tuple[Told, int]:
         route = self._routes.get(row.route)
         if route is None:
             raise RouteUnknown
-        request = await self._threads.run(provider_request, row, route)
-        number = await self._threads.run(begin_call, row.id, row.run, row.provider, row.model)
+        told = await self._tell(row, route)
+        number = await self._threads.run(begin_call, row.id, row.run, row.provider, row.model, told.sent)
         if number is None:
             if not await self._threads.run(still_holds, row.id, row.run):
                 raise RunLost
             raise TooManyCalls
-        return request, number
+        return told, number
+
+    async def _tell(self, row: Generation, route: Route) -> Told:
+        """What the model is told; counting it takes a thread that no statement waits for."""
+        limit = max_input_tokens(route, self._settings)
+        alone = row.parent is None or route.history == "none"
+        turns = [] if alone else await self._threads.run(turns_before, row, limit * MAX_TOKEN_BYTES)
+        return await asyncio.to_thread(tell, row, route, turns, limit)
 
     async def _settle(self, row: Generation, number: int, outcome: Outcome) -> None:
         failure = outcome.failure

@@ -1,36 +1,95 @@
-"""What the model is told: the route's prompt, the turns before, and the new one."""
+"""What the model is told: the route's prompt, as many turns before as fit, and the new message.
 
-from models.generation import Generation, Status
+Sizes are the tokenizer's counts of each message's content; what a provider adds to each message is not counted.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.generation import Generation, Sent, Status
 from models.route import Route
+from models.settings import Settings
+from models.turn import Turn
+from tasks import tokenizer
 from tasks.providers.base import Message, ProviderRequest
 
-#: Turns of a conversation that go along at most.
-MAX_TURNS = 40
+#: What stands below an answer that did not come to its end, as a paragraph of its own, so that the model knows.
+MARKERS = {
+    Status.CANCELLED: "[The user stopped this answer here.]",
+    Status.INCOMPLETE: "[This answer broke off here.]",
+}
 
 
-def provider_request(row: Generation, route: Route) -> ProviderRequest:
-    """The request to the row's model: the route may name another one by now, of another provider."""
-    messages = [Message(role="system", content=route.system)] if route.system else []
-    for turn in _turns_before(row):
-        messages += [Message(role="user", content=turn.message), Message(role="assistant", content=turn.text)]
-    messages.append(Message(role="user", content=row.message))
-    return ProviderRequest(
+class Told(NamedTuple):
+    """A request, and the figures of what went along."""
+
+    request: ProviderRequest
+    sent: Sent
+
+
+def max_input_tokens(route: Route, settings: Settings) -> int:
+    """What a model is told at most, by the route, else by the settings."""
+    return route.max_input_tokens or settings.max_input_tokens
+
+
+def system_prompt(route: Route) -> str:
+    """The route's prompt with its safety text as the last paragraph.
+
+    It is one message: some models have room for one only, and compatible servers drop or reorder a second.
+    """
+    return "\n\n".join(part for part in (route.system, route.safety) if part)
+
+
+def fits(message: str, route: Route, limit: int) -> bool:
+    """Whether the route's prompt and `message` alone keep within `limit` tokens. Takes time where they are long."""
+    system = system_prompt(route)
+    if len(system.encode()) + len(message.encode()) <= limit:  # a token has one byte at least
+        return True
+    model = route.provider_and_model[1]
+    left = limit - tokenizer.count(system, model)
+    return tokenizer.count_within(message, model, left) is not None
+
+
+def tell(row: Generation, route: Route, turns: Sequence[Turn], limit: int) -> Told:
+    """The request to the row's model (the route may name another one by now): `limit` tokens, newest turns first.
+
+    The prompt and the new message always go, and a turn goes whole or not at all: the first that does not fit ends the way
+    back. `turns` are newest first. It counts, so keep it off event loops.
+    """
+    system = system_prompt(route)
+    tokens = tokenizer.count(system, row.model) + tokenizer.count(row.message, row.model)
+    before: list[Message] = []
+    for turn in turns:
+        messages = _messages(turn)
+        cost = _cost(messages, row.model, limit - tokens) if turn.loaded else None
+        if cost is None:
+            break
+        tokens += cost
+        before = [*messages, *before]
+    first = [Message(role="system", content=system)] if system else []
+    request = ProviderRequest(
         model=row.model,
-        messages=tuple(messages),
+        messages=(*first, *before, Message(role="user", content=row.message)),
         max_output_tokens=route.max_output_tokens,
         temperature=route.temperature,
     )
+    sent = len(before) // 2
+    return Told(request, Sent(sent, len(turns) - sent, tokens))
 
 
-def _turns_before(row: Generation) -> list[Generation]:
-    """The answered turns on the way from the conversation's first to this one, oldest first."""
-    turns: list[Generation] = []
-    parent = row.parent
-    while parent is not None and len(turns) < MAX_TURNS:
-        turn = Generation.get_or_none(Generation.id == parent)
-        if turn is None:
-            break
-        if turn.status != Status.ERROR and turn.text:
-            turns.append(turn)
-        parent = turn.parent
-    return turns[::-1]
+def _messages(turn: Turn) -> list[Message]:
+    """A question and its answer, with the marker where that did not come to its end."""
+    marker = MARKERS.get(turn.status)
+    answer = "\n\n".join(part for part in (turn.answer, marker) if part)
+    return [Message(role="user", content=turn.question), Message(role="assistant", content=answer)]
+
+
+def _cost(messages: Sequence[Message], model: str, left: int) -> int | None:
+    """Their tokens; None where there are more than are left."""
+    cost = 0
+    for message in messages:
+        counted = tokenizer.count_within(message.content, model, left - cost)
+        if counted is None:
+            return None
+        cost += counted
+    return cost

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from peewee import Case
@@ -24,12 +24,10 @@ from models.identifiers import random_name
 from models.ownership import put_back
 from models.periodic import claim_turn
 from models.provider_call import end_lost_calls
-from models.route import Route
 from models.settings import Settings
 from models.transcript import Transcript, transcript_of_row, transcript_of_run
 from tasks.broker import Queue
 from tasks.estimate import estimate
-from tasks.history import provider_request
 from tasks.repair import complete_log
 
 logger = logging.getLogger(__name__)
@@ -48,14 +46,12 @@ class Sweeper(threading.Thread):
         self,
         settings: Settings,
         threads: DatabaseThreads,
-        routes: Mapping[str, Route],
         queue: Queue,
         redis_url: str,
     ) -> None:
         super().__init__(name="sweeper", daemon=True)
         self._settings = settings
         self._threads = threads
-        self._routes = routes
         self._queue = queue
         self._redis_url = redis_url
         self._owner = random_name("sweeper")
@@ -162,11 +158,7 @@ class Sweeper(threading.Thread):
 
     def _settle(self, row: Generation, partial: Transcript) -> Usage | None:
         """Settles the lost worker's calls by what reached the log, and returns what the last of them used."""
-        route = self._routes.get(row.route)
-        usage = None
-        if route is not None and partial:
-            request = self._threads.call(provider_request, row, route)
-            usage = estimate(request, partial.text + partial.reasoning)
+        usage = estimate(row.sent.tokens, partial.text + partial.reasoning, row.model) if row.sent else None
         self._threads.call(end_lost_calls, row.id, row.run, usage)
         return usage
 

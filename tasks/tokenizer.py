@@ -58,6 +58,9 @@ _RANKS = {
     ),
 }
 
+#: Bytes of the longest token of either encoding: so many characters make one token at least.
+MAX_TOKEN_BYTES = 128
+
 _loaded: dict[str, tiktoken.Encoding] = {}
 _loading = threading.Lock()
 
@@ -70,6 +73,18 @@ def count(text: str, model: str) -> int:
     """
     encoding = encoder(model)
     return sum(len(encoding.encode_ordinary(piece)) for piece in _pieces(text))
+
+
+def count_within(text: str, model: str, limit: int) -> int | None:
+    """The tokens of `text`, or None where they are more than `limit`; then no more is counted than it takes to know."""
+    if len(text) > limit * MAX_TOKEN_BYTES or limit < 0:
+        return None
+    encoding, found = encoder(model), 0
+    for piece in _pieces(text):
+        found += len(encoding.encode_ordinary(piece))
+        if found > limit:
+            return None
+    return found
 
 
 def encoder(model: str) -> tiktoken.Encoding:

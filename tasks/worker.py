@@ -26,6 +26,7 @@ from tasks.holdings import Holdings, Stop
 from tasks.log_writer import LogWriter
 from tasks.providers.registry import Registry
 from tasks.sweeper import Sweeper
+from tasks.tokenizer import encoder
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +69,14 @@ class WorkerState(Middleware):
             self._writer.run(),
             self.holdings.renew_forever(),
             self.holdings.listen_forever(self._listening),
+            self._load_encodings(),
         ]
         self._tasks = [asyncio.create_task(each) for each in work]
+
+    async def _load_encodings(self) -> None:
+        """Reads what counts the tokens of the routes' models now, so that no first answer waits for it."""
+        for route in self.routes.values():
+            await asyncio.to_thread(encoder, route.provider_and_model[1])
 
     async def drain(self) -> None:
         """Lets what runs come to its end within the drain time, then hands the rest on. A claim under way counts as running."""
@@ -110,7 +117,7 @@ def work(settings: Settings) -> int:
     worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=POLL_MS, worker_threads=settings.worker_threads)
     worker.queue_prefetch = settings.worker_threads  # no more than it can start now
     queue = Queue(broker_url(settings))
-    sweeper = Sweeper(settings, threads, state.routes, queue, redis_url(settings))
+    sweeper = Sweeper(settings, threads, queue, redis_url(settings))
     worker.start()
     sweeper.start()
     logger.info("worker %s is ready for %d generations at once", state.holdings.worker, settings.worker_threads)

@@ -7,13 +7,16 @@ import pytest
 from models.admission import Request, admit
 from models.clock import boot_clock
 from models.database import read_now
-from models.generation import Generation
+from models.generation import Generation, Sent
 from models.ownership import claim
 from models.route import Route
 from models.settings import Settings
 from models.tenant import Tenant, first_tenant
 
 ROUTE = Route(model="openai:gpt-4o-mini")
+
+#: What goes along with a call that nobody counts.
+SENT = Sent(turns=0, dropped=0, tokens=1)
 
 
 def tenant_id(tenant: Any = None) -> int:

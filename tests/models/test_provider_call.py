@@ -12,13 +12,13 @@ from models.ownership import claim, give_back
 from models.provider_call import ProviderCall, begin_call, end_call, end_lost_calls
 from models.route import Route
 from models.settings import Settings
-from tests.models.rows import ROUTE, changed, queued, reread, running
+from tests.models.rows import ROUTE, SENT, changed, queued, reread, running
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
 def begun(row: Generation) -> int | None:
-    return begin_call(row.id, row.run, "openai", "gpt-4o")
+    return begin_call(row.id, row.run, "openai", "gpt-4o", SENT)
 
 
 def line(row: Generation, number: int) -> ProviderCall:
@@ -81,9 +81,9 @@ def test_the_cap_holds_for_many_at_once(settings: Settings) -> None:
 def test_no_call_starts_for_a_run_that_is_over(settings: Settings) -> None:
     row = running(settings)
 
-    assert begin_call(row.id, row.run + 1, "openai", "gpt-4o") is None
+    assert begin_call(row.id, row.run + 1, "openai", "gpt-4o", SENT) is None
     assert begun(changed(row, run=2)) == 1
-    assert begin_call(row.id, 1, "openai", "gpt-4o") is None
+    assert begin_call(row.id, 1, "openai", "gpt-4o", SENT) is None
     assert begun(changed(row, status=Status.DONE)) is None
     assert begun(queued(settings)) is None
     assert ProviderCall.select().count() == 1

@@ -19,7 +19,7 @@ from models.event_log import EventLog
 R = TypeVar("R")
 
 #: Kinds of calls that change nothing of the protocol: they don't wait.
-UNGATED = frozenset({"provider_request", "begin_call", "end_call", "forget_worker"})
+UNGATED = frozenset({"turns_before", "begin_call", "end_call", "forget_worker"})
 
 
 @dataclass

@@ -23,7 +23,7 @@ def ground(
     redis_socket: Path, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ground]:
     monkeypatch.setattr(boot_clock, "offset_seconds", 1.7e9)
-    monkeypatch.setattr(generate, "estimate", lambda request, text: Usage(source="estimated"))
+    monkeypatch.setattr(generate, "estimate", lambda sent, text, model: Usage(source="estimated"))
 
     def use_clock(seconds: Callable[[], float]) -> None:
         monkeypatch.setattr(clock, "boot_seconds", seconds)

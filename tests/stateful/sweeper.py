@@ -46,7 +46,7 @@ class Repairer(Actor):
         super().__init__(name, loop)
         self._log = gated_log(self, client)
         any_queue: Any = queue
-        self._sweeper = _SteppedSweeper(settings, GatedThreads(self), {}, any_queue, "")
+        self._sweeper = _SteppedSweeper(settings, GatedThreads(self), any_queue, "")
         self._sweeper.actor = self
         self._now = asyncio.Event()
         self.spawn(self._look_forever(settings.sweep_seconds if periodic else None))

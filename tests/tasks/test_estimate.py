@@ -3,20 +3,14 @@
 from models.event import Usage
 from tasks import tokenizer
 from tasks.estimate import estimate
-from tasks.providers.base import Message, ProviderRequest
-
-REQUEST = ProviderRequest(
-    model="gpt-4o-mini", messages=(Message(role="system", content="Be kind."), Message(role="user", content="How so?"))
-)
 
 
-def test_an_estimate_counts_what_was_asked_and_what_was_answered() -> None:
-    found = estimate(REQUEST, "Like this, for example.")
+def test_an_estimate_has_what_was_sent_and_counts_what_was_answered() -> None:
+    found = estimate(7, "Like this, for example.", "gpt-4o-mini")
 
-    asked = tokenizer.count("Be kind.\nHow so?", "gpt-4o-mini")
     answered = tokenizer.count("Like this, for example.", "gpt-4o-mini")
-    assert found == Usage(input=asked, output=answered, source="estimated")
+    assert found == Usage(input=7, output=answered, source="estimated")
 
 
 def test_a_call_that_brought_nothing_has_no_estimate() -> None:
-    assert estimate(REQUEST, "") is None
+    assert estimate(7, "", "gpt-4o-mini") is None

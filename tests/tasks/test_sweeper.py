@@ -19,7 +19,7 @@ from models.ending import Ending, finish, terminal_event
 from models.errors import Unavailable
 from models.event import Done, EventId, Failed, Frame, Kind, Started, Text, decode, encode
 from models.event_log import Append, EventLog, connect_redis, log_key
-from models.generation import Generation, Status
+from models.generation import Generation, Sent, Status
 from models.ownership import give_back, request_cancel
 from models.periodic import Schedule
 from models.provider_call import ProviderCall, begin_call
@@ -29,7 +29,7 @@ from models.transcript import transcript_of_run
 from tasks import tokenizer
 from tasks.broker import NAMESPACE, QUEUE, Queue
 from tasks.sweeper import MAX_BACKOFF_SECONDS, Sweeper
-from tests.models.rows import ROUTE, changed, pass_seconds, queued, reread, running
+from tests.models.rows import ROUTE, SENT, changed, pass_seconds, queued, reread, running
 from tests.tasks.redis_process import RedisProcess
 from tests.tasks.waiting import until
 
@@ -70,7 +70,7 @@ def messages(redis_url: str) -> Iterator[Messages]:
 
 @pytest.fixture
 def sweeper(settings: Settings, threads: DatabaseThreads, messages: Messages, redis_url: str) -> Sweeper:
-    return Sweeper(settings, threads, {"chat": ROUTE}, messages.queue, redis_url)
+    return Sweeper(settings, threads, messages.queue, redis_url)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ async def test_a_lost_generation_keeps_the_longer_of_its_checkpoint_and_its_log(
     logged: list[str] | None,
     kept: str,
 ) -> None:
-    row = running(settings, route=KEEP, text=checkpoint)
+    row = running(settings, route=KEEP, text=checkpoint, history_tokens=1)
     if logged is not None:
         await said(log, row, *logged)
     lapse()
@@ -368,7 +368,7 @@ async def test_the_calls_of_a_lost_worker_are_settled_by_what_reached_the_log(
     sweeper: Sweeper, settings: Settings, log: EventLog, lapse: Lapse
 ) -> None:
     row = running(settings)
-    begin_call(row.id, 1, "openai", "gpt-4o-mini")
+    begin_call(row.id, 1, "openai", "gpt-4o-mini", SENT)
     await said(log, row, "Half an ", "answer")
     lapse()
 
@@ -377,33 +377,34 @@ async def test_the_calls_of_a_lost_worker_are_settled_by_what_reached_the_log(
     assert lines(row) == [(1, "lost", "estimated")]
     line = ProviderCall.get()
     assert line.output_tokens == tokenizer.count("Half an answer", "gpt-4o-mini")
-    assert line.input_tokens == tokenizer.count("hello", "gpt-4o-mini")
+    assert line.input_tokens == SENT.tokens
 
 
 async def test_the_calls_of_a_run_that_began_since_are_not_settled(
     sweeper: Sweeper, settings: Settings, log: EventLog
 ) -> None:
     row = running(settings)
-    begin_call(row.id, 1, "openai", "gpt-4o-mini")
+    begin_call(row.id, 1, "openai", "gpt-4o-mini", SENT)
     changed(row, run=2)
-    begin_call(row.id, 2, "openai", "gpt-4o-mini")
+    begin_call(row.id, 2, "openai", "gpt-4o-mini", SENT)
 
     sweeper._settle(row, transcript_of_run([], 1))
 
     assert lines(row) == [(1, "lost", None), (2, "running", None)]
 
 
-async def test_a_lost_call_of_a_route_that_is_gone_is_settled_without_figures(
+async def test_a_lost_call_of_a_route_that_is_gone_is_settled_all_the_same(
     sweeper: Sweeper, settings: Settings, log: EventLog, lapse: Lapse
 ) -> None:
     row = changed(running(settings), route="of yesterday")
-    begin_call(row.id, 1, "openai", "gpt-4o-mini")
+    begin_call(row.id, 1, "openai", "gpt-4o-mini", Sent(turns=2, dropped=1, tokens=700))
     await said(log, row, "half")
     lapse()
 
     await sweeper.recover(log)
 
-    assert lines(row) == [(1, "lost", None)]
+    assert lines(row) == [(1, "lost", "estimated")]
+    assert ProviderCall.get().input_tokens == 700
 
 
 # Unclaimed
@@ -561,7 +562,7 @@ async def test_what_needs_no_log_is_not_held_up_by_a_redis_that_is_away(
 ) -> None:
     held_up, lost, cancelled = running(settings, route=KEEP), running(settings), queued(settings)
     request_cancel(cancelled.id)
-    begin_call(lost.id, 1, "openai", "gpt-4o-mini")
+    begin_call(lost.id, 1, "openai", "gpt-4o-mini", SENT)
     lapse()
 
     await sweeper.recover(away)
@@ -593,7 +594,7 @@ async def test_a_queue_that_is_away_holds_up_no_ending(
 ) -> None:
     gone = redis_url.replace("redis.sock", "gone.sock")
     messages = Messages(gone)
-    sweeper = Sweeper(settings, threads, {"chat": ROUTE}, messages.queue, redis_url)
+    sweeper = Sweeper(settings, threads, messages.queue, redis_url)
     ended, cancelled, waiting = unsaid(settings), queued(settings), queued(settings, enqueue_at=0.0)
     request_cancel(cancelled.id)
     pass_seconds(monkeypatch, 1.0)
@@ -615,12 +616,12 @@ async def test_a_queue_that_is_away_leaves_what_lost_its_worker_to_a_later_sweep
     lapse()
 
     with pytest.raises(Unavailable):
-        await Sweeper(settings, threads, {}, gone.queue, redis_url).recover(log)
+        await Sweeper(settings, threads, gone.queue, redis_url).recover(log)
     gone.close()
     assert reread(row).status == Status.QUEUED
 
     changed(row, enqueue_at=0.0)
-    await Sweeper(settings, threads, {}, messages.queue, redis_url).sweep(log)
+    await Sweeper(settings, threads, messages.queue, redis_url).sweep(log)
     assert messages.ids() == [row.id]
 
 
@@ -726,7 +727,7 @@ async def test_no_statement_of_a_sweep_reads_the_whole_table(
 async def test_one_sweeper_at_a_time_has_the_turn(
     sweeper: Sweeper, settings: Settings, threads: DatabaseThreads, messages: Messages, redis_url: str, log: EventLog
 ) -> None:
-    other = Sweeper(settings, threads, {}, messages.queue, redis_url)
+    other = Sweeper(settings, threads, messages.queue, redis_url)
     row = queued(settings)
     await sweeper._take_turns(log)
     request_cancel(row.id)
@@ -755,7 +756,7 @@ async def test_a_process_that_may_not_judge_leases_yet_does_not_take_that_turn_f
 
     older = DatabaseThreads(1)
     monkeypatch.setattr(older.health, "_healthy_since", time.monotonic() - settings.lease_seconds)
-    await Sweeper(settings, older, {}, messages.queue, redis_url)._take_turns(log)
+    await Sweeper(settings, older, messages.queue, redis_url)._take_turns(log)
     older.close()
 
     assert (reread(row).status, messages.ids()) == (Status.QUEUED, [row.id])
@@ -781,7 +782,7 @@ async def test_the_thread_sweeps_until_it_is_stopped(
     busy: Settings, threads: DatabaseThreads, messages: Messages, redis_url: str, log: EventLog
 ) -> None:
     row = queued(busy)
-    sweeper = Sweeper(busy, threads, {}, messages.queue, redis_url)
+    sweeper = Sweeper(busy, threads, messages.queue, redis_url)
     with going(sweeper):
         request_cancel(row.id)
         await until(lambda: reread(row).terminal_published)
@@ -803,7 +804,7 @@ async def test_the_thread_outlives_a_database_that_is_away(
     lock = sqlite3.connect(busy.data_path / "streamer.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     began = time.monotonic()
-    with going(Sweeper(busy, threads, {}, messages.queue, redis_url)):
+    with going(Sweeper(busy, threads, messages.queue, redis_url)):
         await until(lambda: threads.health._healthy_since > began)
         lock.execute("ROLLBACK")
         await until(lambda: reread(row).terminal_published)
@@ -819,7 +820,7 @@ async def test_the_thread_outlives_a_queue_and_a_log_that_are_away(
     row = queued(busy, enqueue_at=0.0)
     cancelled = queued(busy)
     request_cancel(cancelled.id)
-    with going(Sweeper(busy, threads, {}, messages.queue, own_redis.url)):
+    with going(Sweeper(busy, threads, messages.queue, own_redis.url)):
         await until(lambda: reread(cancelled).status == Status.CANCELLED)
         own_redis.start()
         await until(lambda: asyncio.to_thread(messages.ids))
@@ -834,7 +835,7 @@ async def test_the_thread_outlives_a_defect(
 ) -> None:
     row = queued(busy)
     request_cancel(row.id)
-    sweeper = Sweeper(busy, threads, {}, messages.queue, redis_url)
+    sweeper = Sweeper(busy, threads, messages.queue, redis_url)
     turns: list[Any] = []
     take_turns = sweeper._take_turns
 

@@ -167,3 +167,28 @@ def test_threads_that_ask_at_once_load_an_encoding_once(monkeypatch: pytest.Monk
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(tokenizer.encoder, ["gpt-4o"] * 8)) == [stand_in] * 8
     assert made == ["o200k_base"]
+
+
+# Within a limit
+
+
+@pytest.mark.parametrize("text", ["", "hello world", "word " * 30_000, " " * 200_000])
+def test_a_count_within_a_limit_is_the_count_or_nothing(text: str) -> None:
+    whole = tokenizer.count(text, "gpt-4o-mini")
+
+    assert tokenizer.count_within(text, "gpt-4o-mini", whole) == whole
+    assert tokenizer.count_within(text, "gpt-4o-mini", whole + 10_000) == whole
+    assert tokenizer.count_within(text, "gpt-4o-mini", whole - 1) is None
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_no_token_is_longer_than_is_said(name: str) -> None:
+    encoding = tokenizer.encoder(A_MODEL_OF[name])
+
+    assert max(len(token) for token in encoding.token_byte_values()) == tokenizer.MAX_TOKEN_BYTES
+
+
+def test_what_can_not_fit_by_its_length_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "encoder", lambda _: pytest.fail("it was counted"))
+
+    assert tokenizer.count_within(" " * 1281, "gpt-4o-mini", 10) is None
