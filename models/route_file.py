@@ -50,7 +50,7 @@ def _told(path: Path, mistake: Mistake) -> str:
 
 @dataclass(slots=True)
 class RouteFile:
-    """The routes that can be used, and what is wrong with the others. `path` None: there is no file."""
+    """The routes as far as their keys are good, and what is wrong. `path` None: there is no file."""
 
     path: Path | None
     routes: dict[str, Route]
@@ -121,22 +121,25 @@ def _read(file: RouteFile, path: Path) -> None:
 
 
 def _take(file: RouteFile, name: str, table: Any) -> None:
-    """Adds the route to the file's, or its mistakes."""
-    before, where = len(file.mistakes), ("routes", name)
+    """Adds the route to the file's, without the keys that are mistakes."""
+    where = ("routes", name)
     if not NAME.fullmatch(name):
         file.refuse(where, "a route's name has up to 64 letters, digits, - and _, and begins with a letter or digit")
     if not isinstance(table, dict):
         file.refuse(where, f"must be a table [{spelled(where)}], not {_shown(table)}")
         return
+    good = {}
     for key, value in table.items():
         if key not in _FIELDS:
             file.refuse((*where, key), f"unknown key{_guess(key, list(_FIELDS))}")
         elif fault := _fault(key, value):
             file.refuse((*where, key), fault)
+        else:
+            good[key] = value
     if "model" not in table:
         file.refuse((*where, "model"), "is missing; write it as provider:model, such as openai:gpt-4o-mini")
-    if len(file.mistakes) == before:
-        file.routes[name] = msgspec.convert(table, Route)
+    if "model" in good:
+        file.routes[name] = msgspec.convert(good, Route)
 
 
 def _fault(key: str, value: Any) -> str | None:

@@ -23,6 +23,7 @@ from streamer.middleware import middleware
 from streamer.services import Services
 from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
+from tasks.route_checks import load_checked_routes
 from tasks.sweeper import Sweeper
 
 #: Seconds that a stop waits for a sweep under way, which a Redis that hangs may hold up: its thread ends with the process then.
@@ -36,7 +37,7 @@ def create_app(settings: Settings) -> "Application":
 
     Raises SettingInvalid: what is wrong with the settings is told now, in one line, not by a lifespan that fails.
     """
-    for check in (redis_url, broker_url, load_routes, load_secret):
+    for check in (redis_url, broker_url, load_checked_routes, load_secret):
         check(settings)
     return Application(settings)
 

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     link = _command(commands, "link", _link)
     link.add_argument("--url", help="where people reach the service, if not where `streamer up` answers")
     _add_keys(commands)
+    _add_routes(commands)
     return parser
 
 
@@ -69,6 +70,18 @@ def _add_keys(commands: Any) -> None:
     _command(actions, "list", _keys_list, "keys list")
     revoke = _command(actions, "revoke", _keys_revoke, "keys revoke")
     revoke.add_argument("id", metavar="ID", help="the key's id, as in the list")
+
+
+def _add_routes(commands: Any) -> None:
+    routes = _described(commands.add_parser("routes", help=cli_help.SUMMARIES["routes"]), "routes")
+    actions = routes.add_subparsers(metavar="ACTION", required=True)
+    check = _command(actions, "check", _routes_check, "routes check")
+    check.add_argument(
+        "file", metavar="FILE", nargs="?", help="the file (default: the one that the service would read)"
+    )
+    show = _command(actions, "show", _routes_show, "routes show")
+    show.add_argument("name", metavar="NAME", nargs="?", help="a route: shows all that holds for it")
+    show.add_argument("--json", action="store_true", dest="as_json", help="for programs, with every value")
 
 
 def _command(commands: Any, name: str, run: Command, text: str = "") -> argparse.ArgumentParser:
@@ -139,3 +152,15 @@ def _keys_revoke(settings: Settings, chosen: argparse.Namespace) -> int:
     from streamer.keys import revoke
 
     return revoke(settings, chosen.id)
+
+
+def _routes_check(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.routes_command import check
+
+    return check(settings, chosen.file)
+
+
+def _routes_show(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.routes_command import show
+
+    return show(settings, chosen.name, as_json=chosen.as_json)

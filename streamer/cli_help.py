@@ -18,6 +18,9 @@ SUMMARIES = {
     "keys create": "Make an API key and print it. It is shown this once.",
     "keys list": "List all API keys, with their ids; the keys themselves are not stored. Times are UTC.",
     "keys revoke": "Revoke an API key for good, and with it all tokens and open streams that it gave, within 15 s.",
+    "routes": "Check the routes' file, and show what holds for each route.",
+    "routes check": "Print every mistake of the routes' file with its line and key, or how many routes are fine.",
+    "routes show": "Print all routes, or one, with the values that hold: the file's, else the settings'.",
 }
 
 EXAMPLES = {
@@ -43,6 +46,9 @@ EXAMPLES = {
     ],
     "keys list": ["streamer keys list"],
     "keys revoke": ["streamer keys revoke key_0123456789abcdef"],
+    "routes": ["streamer routes check", "streamer routes show chat"],
+    "routes check": ["streamer routes check", "streamer routes check /srv/streamer/streamer.toml"],
+    "routes show": ["streamer routes show", "streamer routes show chat", "streamer routes show --json"],
 }
 
 SETTINGS = {
@@ -62,6 +68,16 @@ SETTINGS = {
     "keys create": ["data", "database_url", "secret"],
     "keys list": ["data", "database_url"],
     "keys revoke": ["data", "database_url"],
+    "routes check": ["data", "routes_file", "model", "max_input_tokens"],
+    "routes show": [
+        "data",
+        "routes_file",
+        "model",
+        "max_input_tokens",
+        "cache_seconds",
+        "max_requests",
+        "request_window_seconds",
+    ],
 }
 
 EXIT_CODES = """exit codes:

@@ -11,9 +11,9 @@ import uvicorn
 from models.database import connect
 from models.errors import SettingInvalid
 from models.kill_point import check_kill_point
-from models.route_file import load_routes
 from models.settings import Settings
 from streamer.app import Application, create_app
+from tasks.route_checks import load_checked_routes
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
     """Runs a web process until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
     check_kill_point(settings)
     connect(settings)
-    load_routes(settings)  # a wrong file is told in one line here, not by the lifespan
+    load_checked_routes(settings)  # a wrong file is told in one line here, not by the lifespan
     app = create_app(settings)
     with listening_socket(settings) as listening:
         server = Server(configuration(app, settings), app)

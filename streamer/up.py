@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.database import connect, database
-from models.route_file import load_routes
 from models.secret import Secret, load_secret
 from models.settings import Settings, env_name, is_given
 from streamer.data_folder import DataFolder
@@ -22,6 +21,7 @@ from streamer.listen_address import free_port, public_url
 from streamer.part import Part
 from streamer.supervisor import Supervisor
 from streamer.welcome import welcome
+from tasks.route_checks import load_checked_routes
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def up(settings: Settings) -> int:
     os.umask(0o077)  # what the parts write is their owner's alone
     with DataFolder(settings) as folder, contextlib.ExitStack() as stack:
         settings = replace(settings, port=free_port(settings.host, settings.port))
-        load_routes(settings)
+        load_checked_routes(settings)
         secret = load_secret(settings)
         key = _prepare_database(settings, secret)
         _raise_open_files()

@@ -17,7 +17,6 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
-from models.route_file import load_routes
 from models.settings import Settings
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
 from tasks.end_tasks import end_tasks
@@ -25,6 +24,7 @@ from tasks.generate import Generator
 from tasks.holdings import Holdings, Stop
 from tasks.log_writer import LogWriter
 from tasks.providers.registry import Registry
+from tasks.route_checks import load_checked_routes
 from tasks.sweeper import Sweeper
 from tasks.tokenizer import encoder
 
@@ -43,7 +43,7 @@ class WorkerState(Middleware):
     def __init__(self, settings: Settings, threads: DatabaseThreads) -> None:
         self.settings = settings
         self.threads = threads
-        self.routes = load_routes(settings)
+        self.routes = load_checked_routes(settings)
         self.registry = Registry(settings)
         for route in self.routes.values():
             self.registry.provider(route.provider_and_model[0])  # a wrong setting is told now, not to a visitor

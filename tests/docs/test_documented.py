@@ -1,13 +1,17 @@
 """Nothing that users meet is undocumented."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from models.errors import RequestError, StreamerError, Unavailable, generation_failures
 from models.event import Kind
+from models.route import FROM_SETTINGS, Route
+from models.settings import env_name
 from streamer.cli import _parser
 from tests.docs.configuration import PAGE, rewritten
 
@@ -50,3 +54,14 @@ def test_every_failure_code_has_a_row_in_the_protocol(code: str) -> None:
 @pytest.mark.parametrize("command", list(commands_of(_parser())))
 def test_every_command_stands_in_the_configuration_page(command: str) -> None:
     assert f"`{command}" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("field", msgspec.structs.fields(Route), ids=lambda field: field.name)
+def test_every_key_of_a_route_has_a_row_in_the_routes_page(field: msgspec.structs.FieldInfo) -> None:
+    default = re.search(rf"^\| `{field.name}` \| (.+?) \|", (DOCS / "routes.md").read_text(), re.MULTILINE)
+
+    assert default is not None
+    if field.name in FROM_SETTINGS:
+        assert default[1] == f"`{env_name(field.name)}`"
+    elif isinstance(field.default, str) and field.default:
+        assert default[1] == f'`"{field.default}"`'

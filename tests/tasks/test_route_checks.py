@@ -1,0 +1,70 @@
+"""What a route must keep beside its keys' types."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.route_file import RoutesInvalid
+from models.settings import Settings
+from tasks import tokenizer
+from tasks.route_checks import MESSAGE_TOKENS, load_checked_routes
+
+WORDS = "one two three four five six seven eight nine ten "
+
+Refusals = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def refusals(tmp_path: Path, settings: Settings) -> Refusals:
+    """The mistakes of a file with this text, without the file's name."""
+    path = settings.data_path / "streamer.toml"
+
+    def found(text: str) -> list[str]:
+        path.write_text(text)
+        try:
+            load_checked_routes(settings)
+        except RoutesInvalid as error:
+            return [line.removeprefix(f"{path}:") for line in error.lines]
+        return []
+
+    return found
+
+
+def test_a_provider_that_is_none_is_told_with_the_one_that_may_be_meant(refusals: Refusals) -> None:
+    assert refusals('[routes.a]\nmodel = "opnai:gpt-4o"\n[routes.b]\nmodel = "zzz:x"') == [
+        '2: routes.a.model: there is no provider "opnai"; did you mean openai:?',
+        '4: routes.b.model: there is no provider "zzz"; a model begins with demo: or openai:',
+    ]
+
+
+def test_a_prompt_must_leave_room_for_a_message(refusals: Refusals) -> None:
+    prompt = WORDS * 10
+    tokens = tokenizer.count(prompt, "echo")
+    route = f'[routes.a]\nmodel = "demo:echo"\nsystem = "{prompt}"\nmax_input_tokens = '
+
+    assert refusals(route + str(tokens + MESSAGE_TOKENS)) == []
+    (told,) = refusals(route + str(tokens + MESSAGE_TOKENS - 1))
+    assert told.startswith(f"3: routes.a.system: the prompt has {tokens} tokens, and 64 must be left for a message: ")
+    assert told.endswith(f"raise max_input_tokens, which is {tokens + MESSAGE_TOKENS - 1}")
+
+
+def test_the_safety_text_counts_too_and_the_settings_limit_is_named_by_its_variable(refusals: Refusals) -> None:
+    (told,) = refusals(f'[routes.a]\nmodel = "demo:echo"\nsafety = "{WORDS * 2000}"')
+
+    assert told.startswith("3: routes.a.safety: the prompt has ")
+    assert told.endswith("raise STREAMER_MAX_INPUT_TOKENS, which is 16000")
+
+
+def test_tokens_are_not_counted_where_the_bytes_already_fit(
+    refusals: Refusals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "count", lambda *_: pytest.fail("counted"))
+
+    assert refusals(f'[routes.a]\nmodel = "demo:echo"\nsystem = "{WORDS * 100}"') == []
+
+
+def test_mistakes_of_both_kinds_are_told_at_once(refusals: Refusals) -> None:
+    told = refusals('[routes.a]\nmodel = "zzz:x"\n[routes.b]\nmodle = "demo:echo"\nmodel = "demo:echo"')
+
+    assert [line.split(": ")[:2] for line in told] == [["2", "routes.a.model"], ["4", "routes.b.modle"]]
