@@ -56,6 +56,8 @@ class Settings:
     )
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR", env="STREAMER_LOG_LEVEL")
 
+    no_color: str = setting("", "any text: no colours, on a terminal either", env="NO_COLOR")
+
     kill_point: str = setting("", "for tests: the place at which the process kills itself", env="STREAMER_KILL_POINT")
 
     # Providers
@@ -168,6 +170,16 @@ class Settings:
             raise SettingInvalid("STREAMER_RENEW_SECONDS must be below STREAMER_LEASE_SECONDS")
         return settings
 
+    @classmethod
+    def from_good_environ(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """The same without the variables that `environ_mistakes` tells: what a search for mistakes goes on with.
+
+        Raises SettingInvalid for an override that is wrong.
+        """
+        environ = os.environ if environ is None else environ
+        wrong = environ_mistakes(environ)
+        return cls.from_environ({name: raw for name, raw in environ.items() if name not in wrong}, **overrides)
+
     @property
     def data_path(self) -> Path:
         return Path(self.data).absolute()
@@ -189,6 +201,33 @@ def env_name(name: str) -> str:
 def is_given(name: str) -> bool:
     """Whether the environment gives the setting `name`, rather than its default."""
     return bool(os.environ.get(env_name(name)))
+
+
+def environ_mistakes(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Each variable whose value won't do, with what is wrong; empty where the environment is fine."""
+    environ = os.environ if environ is None else environ
+    given = {env_name(name): environ[env_name(name)] for name in _FIELDS if env_name(name) in environ}
+    pair = (env_name("renew_seconds"), env_name("lease_seconds"))
+    alone = {name: raw for name, raw in given.items() if name not in pair}
+    mistakes = {name: fault for name, raw in alone.items() if (fault := _fault({name: raw}))}
+    if fault := _fault({name: given[name] for name in pair if name in given}):
+        mistakes |= {name: fault for name in pair if name in given}
+    return mistakes
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Variables that are named like ours and are no settings: misspelt, or of another version."""
+    environ = os.environ if environ is None else environ
+    known = {env_name(name) for name in _FIELDS}
+    return sorted(name for name in environ if name.startswith("STREAMER_") and name not in known)
+
+
+def _fault(given: Mapping[str, str]) -> str:
+    try:
+        Settings.from_environ(given)
+    except SettingInvalid as error:
+        return error.message
+    return ""
 
 
 def _parsed(name: str, raw: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import SettingInvalid
-from models.settings import Settings, env_name, is_given
+from models.settings import Settings, env_name, environ_mistakes, is_given, unknown_variables
 
 FIELDS = dataclasses.fields(Settings)
 NUMBERS = [item for item in FIELDS if item.type in (int, float)]
@@ -146,3 +146,30 @@ def test_what_is_secret_does_not_show_in_the_repr() -> None:
     values: dict[str, Any] = dict.fromkeys(secrets, "hush-hush")
 
     assert "hush-hush" not in repr(Settings(**values))
+
+
+def test_every_mistake_of_the_environment_is_told_at_once() -> None:
+    environ = {"STREAMER_PORT": "eighty", "STREAMER_MAX_CALLS": "0", "STREAMER_HOST": "0.0.0.0"}
+
+    assert environ_mistakes(environ) == {
+        "STREAMER_PORT": "STREAMER_PORT must be a whole number, not 'eighty'",
+        "STREAMER_MAX_CALLS": "STREAMER_MAX_CALLS must be at least 1, not 0",
+    }
+
+
+def test_two_settings_that_contradict_each_other_are_both_mistakes() -> None:
+    environ = {"STREAMER_RENEW_SECONDS": "9", "STREAMER_LEASE_SECONDS": "5"}
+
+    assert set(environ_mistakes(environ)) == set(environ)
+
+
+def test_what_is_good_in_the_environment_holds_where_the_rest_is_not() -> None:
+    settings = Settings.from_good_environ({"STREAMER_PORT": "eighty", "STREAMER_HOST": "0.0.0.0"}, data="here")
+
+    assert (settings.port, settings.host, settings.data) == (8000, "0.0.0.0", "here")
+
+
+def test_a_misspelt_variable_is_known_by_its_prefix() -> None:
+    environ = {"STREAMER_LAESE_SECONDS": "5", "STREAMER_LEASE_SECONDS": "5", "PATH": "/bin"}
+
+    assert unknown_variables(environ) == ["STREAMER_LAESE_SECONDS"]
