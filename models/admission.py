@@ -6,16 +6,21 @@ from peewee import IntegrityError
 
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
-from models.errors import ConversationBusy, IdempotencyMismatch
-from models.generation import IS_OPEN, Generation, Status
+from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
+from models.generation import IS_OPEN, Generation, Status, find_owned
 from models.identifiers import uuid7
+from models.open_limit import check_open
 from models.route import Route
 from models.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a visitor asks. `body_hash` tells two bodies of one idempotency key apart."""
+    """What a visitor asks. `body_hash` tells two bodies of one idempotency key apart.
+
+    `conversation` is a name, None for a new one; `parent` the turn of it that this one follows, None for its newest.
+    With `sibling_of` it stands beside that turn: in its conversation, after its parent.
+    """
 
     tenant_id: int
     visitor: str
@@ -25,6 +30,9 @@ class Request:
     route: Route
     idempotency_key: str | None
     body_hash: str
+    parent: str | None = None
+    sibling_of: str | None = None
+    bypass_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +47,20 @@ class Admitted:
 def admit(request: Request, settings: Settings) -> Admitted:
     """Stores a queued generation for `request`.
 
-    Raises IdempotencyMismatch where the key came with another body, ConversationBusy (with `generation_id`) where the
-    conversation's last answer has not ended; then nothing is stored.
+    Raises IdempotencyMismatch where the key came with another body, NotFound where a turn that is named is not there or not
+    the visitor's, ConversationBusy (with `generation_id`) where the conversation's last answer has not ended, RateLimited where too
+    many wait or run; then nothing is stored.
     """
     try:
         with database.atomic():
-            return _repeated(request) or _insert(request, settings)
+            return find_repeated(request) or _insert(request, settings)
     except IntegrityError:  # another process stored the same key, or opened the conversation, meanwhile
         with database.atomic():
-            return _repeated(request) or _insert(request, settings)
+            return find_repeated(request) or _insert(request, settings)
 
 
-def _repeated(request: Request) -> Admitted | None:
+def find_repeated(request: Request) -> Admitted | None:
+    """What an earlier request with the same idempotency key made. Raises IdempotencyMismatch where its body was another one."""
     if request.idempotency_key is None:
         return None
     found = Generation.get_or_none(
@@ -64,24 +74,28 @@ def _repeated(request: Request) -> Admitted | None:
         raise IdempotencyMismatch
     conversation = found.conversation
     assert conversation is not None, "a request of a visitor has a conversation"
+    if conversation.deleted_at is not None:
+        raise NotFound
     return Admitted(found, conversation.name, fresh=False)
 
 
 def _insert(request: Request, settings: Settings) -> Admitted:
-    conversation = conversation_of(request.tenant_id, request.visitor, request.conversation or uuid7())
+    conversation, parent = _place(request)
     busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
     if busy is not None:
         raise ConversationBusy(generation_id=busy.id)
+    check_open(request.tenant_id, request.visitor, settings)
     time = read_now()
     generation = Generation.create(
         id=uuid7(),
         tenant=request.tenant_id,
         visitor=request.visitor,
         conversation=conversation,
-        parent=_last_turn(conversation),
+        parent=parent,
         message=request.message,
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
+        bypass_cache=request.bypass_cache,
         created_at=time,
         status=Status.QUEUED,
         enqueue_at=time + settings.reenqueue_seconds,
@@ -90,6 +104,23 @@ def _insert(request: Request, settings: Settings) -> Admitted:
     conversation.updated_at = time
     conversation.save(only=[Conversation.updated_at])
     return Admitted(generation, conversation.name, fresh=True)
+
+
+def _place(request: Request) -> tuple[Conversation, str | None]:
+    """The conversation that the new turn belongs to, and the turn that it follows. Raises NotFound."""
+    if request.sibling_of is not None:
+        beside = find_owned(request.sibling_of, request.tenant_id, request.visitor)
+        if beside is None or beside.conversation is None:
+            raise NotFound
+        return beside.conversation, beside.parent
+    name = request.conversation or uuid7()
+    conversation = conversation_of(request.tenant_id, request.visitor, name, request.message)
+    if request.parent is None:
+        return conversation, _last_turn(conversation)
+    follows = (Generation.id == request.parent) & (Generation.conversation == conversation)
+    if not Generation.select().where(follows).exists():
+        raise NotFound
+    return conversation, request.parent
 
 
 def _last_turn(conversation: Conversation) -> str | None:

@@ -1,4 +1,9 @@
-"""A thread of turns of one visitor. Its `name` is the client's string, scoped to tenant and visitor."""
+"""A thread of turns of one visitor. Its `name` is the client's string, scoped to tenant and visitor.
+
+`models/conversation_list.py` lists them, `models/turn.py` has their turns, `models/erasure.py` erases them.
+"""
+
+from typing import Any
 
 from peewee import SQL, DoubleField, ForeignKeyField, TextField
 
@@ -7,7 +12,7 @@ from models.tenant import Tenant
 
 
 class Conversation(Table):
-    """Made at first use. `title` is what a list shows."""
+    """Made at first use. `title` is what a list shows. From `deleted_at` on nobody finds it, and its name is free again."""
 
     tenant = ForeignKeyField(Tenant)
     visitor = TextField()
@@ -32,10 +37,43 @@ Conversation.add_index(
 )
 
 
-def conversation_of(tenant_id: int, visitor: str, name: str) -> Conversation:
-    """The visitor's conversation of that name, made where there is none yet. Call it inside a transaction."""
+#: Characters of a title that is made from a message, and of one that the visitor gives, at most.
+TITLE_CHARACTERS, MAX_TITLE = 60, 200
+
+
+def conversation_of(tenant_id: int, visitor: str, name: str, message: str) -> Conversation:
+    """The visitor's conversation of that name, made for `message` where there is none yet. Call it inside a transaction."""
     row = {"tenant": tenant_id, "visitor": visitor, "name": name}
     time = read_now()
-    Conversation.insert(**row, created_at=time, updated_at=time).on_conflict_ignore().execute()
+    made = {"title": title_of(message), "created_at": time, "updated_at": time}
+    Conversation.insert(**row, **made).on_conflict_ignore().execute()
     found: Conversation = Conversation.get(**row)
     return found
+
+
+def find_conversation(tenant_id: int, visitor: str, name: str) -> Conversation | None:
+    """The visitor's conversation of that name; a stranger's, a deleted and a missing one are alike."""
+    found: Conversation | None = Conversation.get_or_none(is_theirs(tenant_id, visitor) & (Conversation.name == name))
+    return found
+
+
+def is_theirs(tenant_id: int, visitor: str) -> Any:
+    """The condition that a conversation is this visitor's, and not deleted."""
+    return (Conversation.tenant == tenant_id) & (Conversation.visitor == visitor) & Conversation.deleted_at.is_null()
+
+
+def rename(tenant_id: int, visitor: str, name: str, title: str) -> bool:
+    """Gives a conversation another title. Whether there is one of that name. It stays where it is in the list."""
+    theirs = is_theirs(tenant_id, visitor) & (Conversation.name == name)
+    changed: int = Conversation.update(title=title).where(theirs).execute()
+    return changed > 0
+
+
+def title_of(message: str) -> str:
+    """The message's first words in one line, TITLE_CHARACTERS at most, cut at a word where there is one."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in message.lstrip()[:1000]).split())
+    if len(line) <= TITLE_CHARACTERS:
+        return line
+    head = line[: TITLE_CHARACTERS - 1]
+    words, blank, _ = head.rpartition(" ") if line[TITLE_CHARACTERS - 1] != " " else (head, " ", "")
+    return (words if blank else head) + "…"

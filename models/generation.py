@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
-from peewee import SQL, BooleanField, Check, DoubleField, ForeignKeyField, IntegerField, TextField
+from peewee import JOIN, SQL, BooleanField, Check, DoubleField, ForeignKeyField, IntegerField, TextField
 
 from models.conversation import Conversation
 from models.database import Table
@@ -221,8 +221,12 @@ def find(generation_id: str) -> Generation | None:
 
 
 def find_owned(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
-    """The visitor's row of that id; a stranger's id and a missing one are alike."""
-    found: Generation | None = Generation.get_or_none(
-        (Generation.id == generation_id) & (Generation.tenant == tenant_id) & (Generation.visitor == visitor)
+    """The visitor's row of that id; a stranger's, one of a deleted conversation and a missing one are alike."""
+    theirs = (Generation.id == generation_id) & (Generation.tenant == tenant_id) & (Generation.visitor == visitor)
+    found: Generation | None = (
+        Generation.select()
+        .join(Conversation, JOIN.LEFT_OUTER)
+        .where(theirs & Conversation.deleted_at.is_null())
+        .first()
     )
     return found

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import re
 from typing import Annotated
 
@@ -19,37 +18,27 @@ from models.errors import (
     ConversationBusy,
     IdempotencyMismatch,
     NotFound,
-    PayloadTooLarge,
+    RateLimited,
     Unavailable,
 )
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status, find_owned
 from models.kill_point import reach
 from models.ownership import request_cancel
-from streamer.auth import Visitor
+from streamer.admit import admit
+from streamer.chat_body import KEY, ChatBody, asked
 from streamer.chat_state import ChatState, Links, links_of, state_of
 from streamer.operation import Answer, Operation, Parameter, routes_of
+from streamer.rate_limit_headers import RATE_LIMIT_HEADERS, rate_limit_headers
 from streamer.services import Services
-from streamer.strict_json import Body, StrictBody, read_body
+from streamer.strict_json import read_body
 from streamer.struct_response import StructResponse
 from streamer.tagged_response import tagged_response
 
-#: Characters of a conversation's name and of an idempotency key at most.
-MAX_NAME = 200
-
-_KEY = re.compile(r"[!-~]{1,200}")
 _WAIT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 
 #: Seconds after which a poller may ask again.
 POLL_SECONDS = 1
-
-
-class ChatBody(StrictBody, frozen=True):
-    """A visitor's turn. `conversation_id` is the client's own string; without it a new conversation is made."""
-
-    message: Annotated[str, Meta(description="What the visitor says.", extra_json_schema={"pattern": r"\S"})]
-    conversation_id: Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME})] | None = None
-    route: str = "chat"
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +65,9 @@ async def post_chat(request: Request) -> Response:
     visitor = await services.auth.visitor(request.headers)
     settings = services.settings
     body = await read_body(request, ChatBody, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    asked = _asked(services, visitor, body, request.headers.get("idempotency-key"))
-    await services.require_redis()
+    question = await asked(services, visitor, body, request.headers.get("idempotency-key"))
     try:
-        admitted = await services.threads.run(admission.admit, asked, settings)
+        admitted, window = await admit(services, question)
     except ConversationBusy as error:
         raise ConversationBusy(
             error.message, id=error.extra["generation_id"], links=links_of(error.extra["generation_id"])
@@ -98,35 +86,7 @@ async def post_chat(request: Request) -> Response:
         links=links,
         ticket=services.auth.mint_ticket(generation, visitor.key_id),
     )
-    return StructResponse(answer, 202, {"location": links.own})
-
-
-def _asked(services: Services, visitor: Visitor, body: Body[ChatBody], key: str | None) -> admission.Request:
-    """What the body asks for. Raises BadRequest or PayloadTooLarge, which say what to change."""
-    value = body.value
-    if not value.message.strip():
-        raise BadRequest("`message` is empty: say something.")
-    if len(value.message.encode()) > services.settings.max_message_bytes:
-        raise PayloadTooLarge(f"`message` may have {services.settings.max_message_bytes} bytes of UTF-8 at most.")
-    if value.conversation_id is not None and not 1 <= len(value.conversation_id) <= MAX_NAME:
-        raise BadRequest(
-            f"`conversation_id` must have 1 to {MAX_NAME} characters; leave it out for a new conversation."
-        )
-    if key is not None and not _KEY.fullmatch(key):
-        raise BadRequest("`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces.")
-    route = services.routes.get(value.route)
-    if route is None:
-        raise BadRequest("`route` is not one of this site's routes; leave it out for `chat`.")
-    return admission.Request(
-        tenant_id=visitor.tenant_id,
-        visitor=visitor.user,
-        conversation=value.conversation_id,
-        message=value.message,
-        route_name=value.route,
-        route=route,
-        idempotency_key=hashlib.sha256(key.encode()).hexdigest() if key is not None else None,
-        body_hash=body.digest,
-    )
+    return StructResponse(answer, 202, {"location": links.own, **rate_limit_headers(window)})
 
 
 async def get_chat(request: Request) -> Response:
@@ -219,7 +179,7 @@ operations = [
             Parameter(
                 name="Idempotency-Key",
                 place="header",
-                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{_KEY.pattern}$"})],
+                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{KEY.pattern}$"})],
                 description="A repeated POST with the same key and body gets the same generation.",
             )
         ],
@@ -228,10 +188,10 @@ operations = [
             202: Answer(
                 "The request is kept.",
                 Posted,
-                [Parameter(name="Location", place="header", description="Where to poll: `links.self`.")],
+                [Parameter(name="Location", place="header", description="Where to poll: `links.self`."), *RATE_LIMIT_HEADERS],
             )
         },
-        raises=[ConversationBusy, IdempotencyMismatch],
+        raises=[ConversationBusy, IdempotencyMismatch, NotFound, RateLimited],
     ),
     Operation(
         id="get_chat",

@@ -40,8 +40,9 @@ def request(
     key: str | None = None,
     body_hash: str = "hash",
     route: Route = ROUTE,
+    **more: Any,
 ) -> Request:
-    """What a visitor asks; a new conversation unless one is named."""
+    """What a visitor asks; a new conversation unless one is named. `more`: the turn that it follows or stands beside."""
     return Request(
         tenant_id=tenant_id(tenant),
         visitor=visitor,
@@ -51,6 +52,7 @@ def request(
         route=route,
         idempotency_key=key,
         body_hash=body_hash,
+        **more,
     )
 
 

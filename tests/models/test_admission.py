@@ -10,7 +10,7 @@ from models.admission import Admitted, Request, admit
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
 from models.ending import Ending, end_unheld, finish
-from models.errors import ConversationBusy, IdempotencyMismatch
+from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.event import EventId
 from models.generation import Generation, Status, find, find_owned
 from models.route import Route
@@ -256,8 +256,8 @@ def test_a_conversation_is_free_whoever_ended_its_generation(settings: Settings)
 
 def test_a_conversation_is_found_again_by_its_name() -> None:
     with database.atomic():
-        first = conversation_of(tenant_id(), "visitor", "talk")
-        again = conversation_of(tenant_id(), "visitor", "talk")
+        first = conversation_of(tenant_id(), "visitor", "talk", "Hello.")
+        again = conversation_of(tenant_id(), "visitor", "talk", "Another.")
 
     assert first == again
 
@@ -274,3 +274,77 @@ def test_a_generation_is_found_by_its_owner_alone(settings: Settings) -> None:
     assert find_owned(row.id, tenant_id(other_tenant()), "visitor") is None
     assert find_owned("none", tenant_id(), "visitor") is None
     assert find("none") is None
+
+
+# Which turn a new one follows
+
+
+def test_a_turn_follows_the_one_that_it_names(settings: Settings) -> None:
+    first = ended(admit(request(conversation="talk"), settings).generation)
+    ended(admit(request(conversation="talk"), settings).generation)
+
+    found = admit(request(conversation="talk", parent=first.id), settings)
+
+    assert (found.generation.parent, found.conversation) == (first.id, "talk")
+
+
+def test_siblings_share_their_parent_and_their_conversation(settings: Settings) -> None:
+    first = ended(admit(request(conversation="talk"), settings).generation)
+    second = ended(admit(request(conversation="talk"), settings).generation)
+    ended(admit(request(conversation="talk"), settings).generation)
+
+    again = ended(admit(request(sibling_of=second.id, bypass_cache=True), settings).generation)
+    root = admit(request(sibling_of=first.id), settings).generation
+
+    assert (again.parent, again.conversation, again.bypass_cache) == (first.id, second.conversation, True)
+    assert (root.parent, root.conversation, root.bypass_cache) == (None, second.conversation, False)
+
+
+def test_a_new_turn_follows_the_newest_one_of_any_branch(settings: Settings) -> None:
+    first = ended(admit(request(conversation="talk"), settings).generation)
+    ended(admit(request(conversation="talk"), settings).generation)
+    again = ended(admit(request(sibling_of=first.id), settings).generation)
+
+    assert admit(request(conversation="talk"), settings).generation.parent == again.id
+
+
+@pytest.mark.parametrize("whose", ["another visitor's", "another tenant's", "another conversation's", "nobody's"])
+def test_a_turn_that_is_not_to_be_named_is_not_found_and_nothing_is_stored(settings: Settings, whose: str) -> None:
+    theirs: dict[str, dict[str, Any]] = {
+        "another visitor's": {"visitor": "another", "conversation": "talk"},
+        "another tenant's": {"tenant": other_tenant(), "conversation": "talk"},
+        "another conversation's": {"conversation": "another"},
+    }
+    named = ended(admit(request(**theirs[whose]), settings).generation).id if whose in theirs else "nobody's"
+    before = (rows(), Conversation.select().count())
+
+    with pytest.raises(NotFound):
+        admit(request(conversation="talk", parent=named), settings)
+    if whose != "another conversation's":
+        with pytest.raises(NotFound):
+            admit(request(sibling_of=named), settings)
+
+    assert (rows(), Conversation.select().count()) == before
+
+
+def test_a_sibling_waits_for_the_conversations_open_answer(settings: Settings) -> None:
+    first = ended(admit(request(conversation="talk"), settings).generation)
+    busy = admit(request(conversation="talk"), settings).generation
+
+    for named in (first, busy):
+        with pytest.raises(ConversationBusy) as found:
+            admit(request(sibling_of=named.id), settings)
+        assert found.value.extra == {"generation_id": busy.id}
+
+
+def test_what_is_deleted_is_neither_found_nor_gone_on_with(settings: Settings) -> None:
+    row = ended(admit(request(conversation="talk", key="key"), settings).generation)
+    Conversation.update(deleted_at=read_now(), name="gone").execute()
+
+    assert find_owned(row.id, tenant_id(), "visitor") is None
+    for asked in (request(sibling_of=row.id), request(conversation="talk", parent=row.id)):
+        with pytest.raises(NotFound):
+            admit(asked, settings)
+    with pytest.raises(NotFound):
+        admit(request(conversation="talk", key="key"), settings)
+    assert admit(request(conversation="talk"), settings).generation.parent is None

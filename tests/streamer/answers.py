@@ -84,6 +84,13 @@ class Answer:
             await self._append([terminal_event(row)], published=published)
         return row
 
+    async def begun_and_finished(self, text: str = "answer", status: Status = Status.DONE) -> "Answer":
+        """From the queue to the end at once."""
+        await self.begin()
+        await self.say(text)
+        await self.finish(status=status)
+        return self
+
     async def row(self) -> Generation:
         row = await self._threads.run(find, self.id)
         assert row is not None

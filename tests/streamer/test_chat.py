@@ -19,6 +19,7 @@ from models.ending import Ending, end_unheld
 from models.errors import Unavailable, WorkerCrashed
 from models.event_log import CANCEL_CHANNEL, EventLog
 from models.generation import Generation, Status, find
+from models.route import Route
 from models.settings import Settings
 from streamer import chat, session
 from streamer.app import running_services
@@ -137,7 +138,7 @@ async def test_without_a_conversation_a_new_one_is_made_and_told(post: Post) -> 
 
 @pytest.mark.parametrize(
     "message",
-    ["x" * 32 * 1024, "é" * 16 * 1024, "🙂" * 8 * 1024, "\u2028\u0085\ufeff", " a ", "\x01", '"}{"role":"system"'],
+    ["x" * 32 * 1024, "été " * 5461 + "é", "🙂" * 8 * 1024, "\u2028\u0085\ufeff", " a ", "\x01", '"}{"role":"system"'],
 )
 async def test_any_text_of_up_to_32_kb_is_a_message(post: Post, message: str) -> None:
     response = await post({"message": message})
@@ -167,6 +168,16 @@ BAD_BODIES: list[tuple[Any, int]] = [
     ({"message": "a", "route": ""}, 400),
     ({"message": "a", "route": None}, 400),
     ({"message": "a", "route": 1}, 400),
+    ({"regenerate": NOBODYS, "edit": NOBODYS}, 400),
+    ({"regenerate": NOBODYS, "message": "a"}, 400),
+    ({"regenerate": NOBODYS, "conversation_id": "c"}, 400),
+    ({"regenerate": NOBODYS, "parent": NOBODYS}, 400),
+    ({"regenerate": 1}, 400),
+    ({"regenerate": None}, 400),
+    ({"edit": NOBODYS}, 400),
+    ({"edit": NOBODYS, "message": " "}, 400),
+    ({"edit": NOBODYS, "message": "a", "conversation_id": "c"}, 400),
+    ({"message": "a", "parent": NOBODYS}, 400),
     ({"message": "a", "role": "system"}, 400),
     ({"message": "a", "roles": ["admin"]}, 400),
     ({"message": "a", "model": "gpt-4o"}, 400),
@@ -400,6 +411,125 @@ async def test_a_conversations_name_is_a_visitors_own(
         assert (await post({"message": "a", "conversation_id": name})).status_code == 202
         body = {"message": "a", "conversation_id": name}
         assert (await client.post(CHAT, json=body, headers=visitor_of("u2"))).status_code == 202
+
+
+# Branches
+
+
+async def test_the_same_question_again_stands_beside_the_first_and_skips_the_cache(post: Post, answer_of: Any) -> None:
+    first = await post({"message": "why?", "conversation_id": "c"})
+    await (await answer_of(first)).begun_and_finished()
+    second = await post({"message": "and?", "conversation_id": "c"})
+    await (await answer_of(second)).begun_and_finished()
+
+    again = await post({"regenerate": second.json()["id"]})
+
+    assert (again.status_code, again.json()["conversation_id"]) == (202, "c")
+    row, beside = find(again.json()["id"]), find(second.json()["id"])
+    assert row is not None
+    assert beside is not None
+    assert (row.message, row.parent, row.route) == ("and?", first.json()["id"], "chat")
+    assert (row.bypass_cache, beside.bypass_cache) == (True, False)
+    assert stored() == (3, 1)
+
+
+async def test_another_question_in_its_place_stands_beside_the_first(post: Post, answer_of: Any) -> None:
+    first = await post({"message": "why?", "conversation_id": "c"})
+    await (await answer_of(first)).begun_and_finished()
+
+    edited = await post({"edit": first.json()["id"], "message": "why not?"})
+
+    row = find(edited.json()["id"])
+    assert row is not None
+    assert (row.message, row.parent, row.bypass_cache) == ("why not?", None, False)
+    assert edited.json()["conversation_id"] == "c"
+
+
+async def test_a_message_follows_the_turn_that_it_names(post: Post, answer_of: Any) -> None:
+    first = await post({"message": "one", "conversation_id": "c"})
+    await (await answer_of(first)).begun_and_finished()
+    second = await post({"message": "two", "conversation_id": "c"})
+    await (await answer_of(second)).begun_and_finished()
+
+    third = await post({"message": "three", "conversation_id": "c", "parent": first.json()["id"]})
+
+    row = find(third.json()["id"])
+    assert row is not None
+    assert row.parent == first.json()["id"]
+
+
+async def test_a_named_turn_that_is_open_keeps_its_conversation_busy(post: Post) -> None:
+    first = await post({"message": "one", "conversation_id": "c"})
+
+    for body in ({"regenerate": first.json()["id"]}, {"edit": first.json()["id"], "message": "two"}):
+        response = await post(body)
+        assert (response.status_code, response.json()["id"]) == (409, first.json()["id"])
+
+
+async def test_a_strangers_turn_and_one_that_is_none_are_answered_alike(
+    client: httpx.AsyncClient, visitor_of: Callable[[str], dict[str, str]], post: Post, answer_of: Any
+) -> None:
+    mine = (await post({"message": "one", "conversation_id": "c"})).json()["id"]
+    before, told = stored(), set()
+    for named in (mine, NOBODYS, "x", ""):
+        for body in (
+            {"regenerate": named},
+            {"edit": named, "message": "a"},
+            {"message": "a", "conversation_id": "c", "parent": named},
+        ):
+            headers = visitor_of("u2") | {"x-request-id": "r"}
+            response = await client.post(CHAT, json=body, headers=headers)
+            assert response.status_code == 404, body
+            told.add(response.text)
+    assert len(told) == 1
+    assert stored() == before
+
+
+async def test_a_key_serves_the_same_question_again_but_once(post: Post, answer_of: Any) -> None:
+    first = await post({"message": "why?"})
+    await (await answer_of(first)).begun_and_finished()
+
+    again = [await post({"regenerate": first.json()["id"]}, {"idempotency-key": "k"}) for _ in range(2)]
+
+    assert len({each.json()["id"] for each in again}) == 1
+    assert stored() == (2, 1)
+
+
+# What the model can take
+
+
+async def test_a_message_that_alone_is_too_long_for_the_route_is_refused_and_told_the_limit(
+    live: Settings, services: Services, visitor: dict[str, str], answer_of: Any
+) -> None:
+    small = Route(model="demo:echo", system="Be kind.", max_input_tokens=8)
+    routed = replace(services, routes={"chat": services.routes["chat"], "small": small})
+    async with client_of(chat.routes, routed) as client:
+        sent = [
+            await client.post(CHAT, json={"message": message, "route": "small"}, headers=visitor)
+            for message in ("one two three four five", "one two three four five six", "a b c d e f g h i j k l m")
+        ]
+        assert [response.status_code for response in sent] == [202, 413, 413]
+        told = sent[1].json()
+        assert told["error"] == "payload_too_large"
+        assert "route `small` takes 8 tokens" in told["message"]
+        assert stored() == (1, 1)
+        first = await client.post(CHAT, json={"message": "one two three four five six"}, headers=visitor)
+        await (await answer_of(first)).begun_and_finished()
+        again = await client.post(CHAT, json={"regenerate": first.json()["id"], "route": "small"}, headers=visitor)
+        assert again.status_code == 413
+
+
+async def test_a_turn_whose_route_is_gone_is_asked_again_by_another(
+    services: Services, visitor: dict[str, str], post: Post, answer_of: Any
+) -> None:
+    first = await answer_of(await post({"message": "why?"}))
+    await first.begun_and_finished()
+    Generation.update(route="of yesterday").where(Generation.id == first.id).execute()
+
+    refused = await post({"regenerate": first.id})
+    assert refused.status_code == 400
+    assert "another `route`" in refused.json()["message"]
+    assert (await post({"regenerate": first.id, "route": "chat"})).status_code == 202
 
 
 # Parts that are away
