@@ -14,12 +14,14 @@ from models.redis_address import broker_url, redis_url
 from models.route_file import load_routes
 from models.secret import load_secret
 from models.settings import Settings
-from streamer import chat, health, pages, session
+from streamer import chat, event_stream, health, pages, session
 from streamer.auth import Authenticator
 from streamer.error_handlers import exception_handlers
 from streamer.event_stream import PATH, EventStream
 from streamer.hub import Hub
 from streamer.middleware import middleware
+from streamer.operation import routes_of
+from streamer.papers import Papers
 from streamer.services import Services
 from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
@@ -29,7 +31,9 @@ from tasks.sweeper import Sweeper
 #: Seconds that a stop waits for a sweep under way, which a Redis that hangs may hold up: its thread ends with the process then.
 SWEEP_END_SECONDS = 2.0
 
-routes = [*session.routes, *chat.routes, *health.routes, *pages.routes]
+papers = Papers([*session.operations, *chat.operations, *event_stream.operations, *health.operations])
+
+routes = [*routes_of(papers.operations), *pages.routes]
 
 
 def create_app(settings: Settings) -> "Application":

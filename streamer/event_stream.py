@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import NotFound
-from models.event import PAYLOADS, EventId
+from models.event import PAYLOADS, EventId, Frame, Kind, Started, Text, encode
 from models.generation import Generation, Status, find_owned
 from streamer import auth
 from streamer.channel import Viewer
@@ -25,7 +25,7 @@ from streamer.middleware import log_access, security_headers
 from streamer.operation import Answer, Credential, Operation, Parameter
 from streamer.request_id import request_id_of
 from streamer.services import Services
-from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, opening, queued_frame
+from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, encode_frame, opening, queued_frame
 from tasks.end_tasks import end_tasks
 
 PATH = re.compile(r"/ai/v1/chat/([^/]{1,64})/events")
@@ -35,6 +35,14 @@ _HEADERS = {
     "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
 }
+
+_EXAMPLE = (
+    opening(),
+    queued_frame(),
+    encode_frame(Frame(EventId(1, 0), Kind.STARTED, encode(Started(run=1, provider="demo", model="echo")))),
+    encode_frame(Frame(EventId(1, 1), Kind.DELTA, encode(Text(text="A hash table ")))),
+    encode_frame(Frame(EventId(1, 2), Kind.DELTA, encode(Text(text="is an array")))),
+)
 
 operations = [
     Operation(
@@ -57,7 +65,7 @@ operations = [
             ),
         ],
         answers={
-            200: Answer("The stream.", "text/event-stream", events=PAYLOADS),
+            200: Answer("The stream.", "text/event-stream", events=PAYLOADS, example=b"".join(_EXAMPLE).decode()),
             204: Answer("Nothing is left to say after that id."),
         },
         raises=[NotFound],

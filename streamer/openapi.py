@@ -154,10 +154,12 @@ def _answer(answer: Answer, types: _Types) -> Json:
     if answer.headers:
         found["headers"] = _headers(answer.headers, types)
     if isinstance(answer.content, str):
-        found["content"] = {answer.content: {"schema": {"type": "string"}}}
+        media: Json = {"schema": {"type": "object" if answer.content == "application/json" else "string"}}
         if answer.events:
-            events = {str(kind): types.schema(payload) for kind, payload in answer.events.items()}
-            found["content"][answer.content]["x-events"] = events
+            media["x-events"] = {str(kind): types.schema(payload) for kind, payload in answer.events.items()}
+        if answer.example:
+            media["example"] = answer.example
+        found["content"] = {answer.content: media}
     elif answer.content is not None:
         found["content"] = _json(types.schema(answer.content))
     return found

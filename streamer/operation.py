@@ -51,13 +51,14 @@ class Parameter:
 class Answer:
     """One status's answer. `content`: the struct that it is in JSON, else its media type; None: no body.
 
-    `events`: the kinds of events of a stream, and what each says.
+    `events`: the kinds of events of a stream, and what each says; `example`: a piece of it.
     """
 
     description: str
     content: type[msgspec.Struct] | str | None = None
     headers: Sequence[Parameter] = ()
     events: Mapping[Kind, type[msgspec.Struct]] = field(default_factory=dict)
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

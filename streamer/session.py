@@ -26,23 +26,27 @@ MAX_ROLES = 16
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
+_USER = Meta(
+    description="The site's own name for its visitor: printable, without spaces around it.",
+    examples=["anna"],
+    extra_json_schema={"minLength": 1, "maxLength": MAX_USER},
+)
+_ONE_ROLE = Meta(extra_json_schema={"pattern": f"^{_ROLE.pattern}$"})
+_ROLES = Meta(
+    description="What the visitor is: words of letters, digits and `._:-`, 64 characters each.",
+    extra_json_schema={"maxItems": MAX_ROLES},
+)
+_LIFE = Meta(
+    description="The token's life; left out: 15 minutes, unless it is set otherwise.", extra_json_schema={"minimum": 1}
+)
+
+
 class SessionBody(StrictBody, frozen=True):
     """`user` is the site's own name for its visitor; `ttl_seconds` is the setting's where it is left out."""
 
-    user: Annotated[
-        str,
-        Meta(
-            description="The site's own name for its visitor: printable, without spaces around it.",
-            extra_json_schema={"minLength": 1, "maxLength": MAX_USER},
-        ),
-    ]
-    roles: Annotated[
-        list[Annotated[str, Meta(extra_json_schema={"pattern": f"^{_ROLE.pattern}$"})]],
-        Meta(extra_json_schema={"maxItems": MAX_ROLES}),
-    ] = []
-    ttl_seconds: Annotated[int, Meta(description="The life of the token.", extra_json_schema={"minimum": 1})] | None = (
-        None
-    )
+    user: Annotated[str, _USER]
+    roles: Annotated[list[Annotated[str, _ONE_ROLE]], _ROLES] = []
+    ttl_seconds: Annotated[int, _LIFE] | None = None
 
 
 class GrantBody(StrictBody, frozen=True):

@@ -12,7 +12,9 @@ from models.errors import RequestError, StreamerError, Unavailable, generation_f
 from models.event import Kind
 from models.route import FROM_SETTINGS, Route
 from models.settings import env_name
+from streamer.app import papers
 from streamer.cli import _parser
+from streamer.operation import Operation
 from tests.docs.configuration import PAGE, rewritten
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,3 +67,8 @@ def test_every_key_of_a_route_has_a_row_in_the_routes_page(field: msgspec.struct
         assert default[1] == f"`{env_name(field.name)}`"
     elif isinstance(field.default, str) and field.default:
         assert default[1] == f'`"{field.default}"`'
+
+
+@pytest.mark.parametrize("operation", papers.operations, ids=lambda operation: operation.id)
+def test_every_call_stands_in_the_protocol(operation: Operation) -> None:
+    assert f"`{operation.method} {operation.path}`" in (DOCS / "protocol.md").read_text()
