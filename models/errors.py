@@ -34,7 +34,10 @@ StreamerError
         └── ProviderProtocolBroken   provider_protocol
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from models.rate_limit import Window
 
 
 class StreamerError(Exception):
@@ -121,6 +124,8 @@ class RateLimited(RequestError):
     def __init__(self, message: str = "", *, retry_after_seconds: float = 1.0, **extra: Any) -> None:
         super().__init__(message, **extra)
         self.retry_after_seconds = retry_after_seconds
+        self.window: Window | None = None
+        """The visitor's window of requests, where it is known."""
 
 
 class IdempotencyMismatch(RequestError):

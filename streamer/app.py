@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
+from models.rate_limit import RateLimit
 from models.redis_address import broker_url, redis_url
 from models.route_file import load_routes
 from models.secret import load_secret
@@ -90,6 +91,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         log=log,
         queue=queue,
         client=client,
+        rate_limit=RateLimit(client),
     )
     sweeper = Sweeper(settings, threads, queue, url)
     tasks = [asyncio.create_task(hub.listen_forever()), asyncio.create_task(hub.tick_forever())]

@@ -10,7 +10,6 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models import admission
 from models.database import database
 from models.ending import Ending, end_unheld
 from models.errors import (
@@ -188,7 +187,10 @@ operations = [
             202: Answer(
                 "The request is kept.",
                 Posted,
-                [Parameter(name="Location", place="header", description="Where to poll: `links.self`."), *RATE_LIMIT_HEADERS],
+                [
+                    Parameter(name="Location", place="header", description="Where to poll: `links.self`."),
+                    *RATE_LIMIT_HEADERS,
+                ],
             )
         },
         raises=[ConversationBusy, IdempotencyMismatch, NotFound, RateLimited],

@@ -34,6 +34,7 @@ from models.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from streamer.rate_limit_headers import rate_limit_headers
 from streamer.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ def error_response(error: Exception, request_id: str) -> Response:
     if isinstance(error, (Unavailable, RateLimited)):
         body["retry_after"] = max(1, math.ceil(error.retry_after_seconds))
         headers["retry-after"] = str(body["retry_after"])
+    if isinstance(error, RateLimited) and error.window is not None:
+        headers |= rate_limit_headers(error.window)
     return _answer(status, body, request_id, headers)
 
 

@@ -10,6 +10,7 @@ from models.errors import Overloaded, RateLimited, StreamerError, Unauthorized, 
 from streamer.error_body import ErrorBody, body_of
 from streamer.error_handlers import STATUSES
 from streamer.operation import Answer, Credential, Operation, Parameter
+from streamer.rate_limit_headers import RATE_LIMIT_HEADERS
 from streamer.version import version
 
 Json = dict[str, Any]
@@ -58,7 +59,7 @@ class Internal(StreamerError):
 _RETRY_AFTER = Parameter(name="Retry-After", place="header", type=int, description="Seconds after which to try again.")
 _HEADERS: dict[type[StreamerError], list[Parameter]] = {
     Unauthorized: [Parameter(name="WWW-Authenticate", place="header", description="`Bearer`.")],
-    RateLimited: [_RETRY_AFTER],
+    RateLimited: [_RETRY_AFTER, *RATE_LIMIT_HEADERS],
     Unavailable: [_RETRY_AFTER],
     Overloaded: [_RETRY_AFTER],
 }
