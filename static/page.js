@@ -35,6 +35,7 @@ async function signIn() {
   try {
     await tokens.get();
     byId("banner").hidden = true;
+    chat.refresh?.();
   } catch (error) {
     const needsAddress = error.status >= 400 && error.status < 500;
     const banner = byId("banner");
@@ -88,8 +89,8 @@ function drawFigures() {
   say(byId("first"), first);
   say(byId("total"), shown?.elapsedMs == null ? "–" : duration(shown.elapsedMs));
   say(byId("tokens"), tokens);
-  say(byId("events"), shown?.id ? String(shown.events) : "–");
-  say(byId("resumes"), shown?.id ? String(shown.resumes) : "–");
+  say(byId("events"), shown?.events ? String(shown.events) : "–"); // an older answer came as it is stored
+  say(byId("resumes"), shown?.events ? String(shown.resumes) : "–");
   say(byId("verified"), proven ? "✓ SHA-256" : shown?.settled && shown.id ? "not compared" : "–");
   byId("verified").classList.toggle("good", Boolean(proven));
   say(byId("brief"), shown?.id ? [first, `${tokens} tokens`, ...(shown.resumes ? [`${shown.resumes} resumed`] : [])].join(" · ") : "the way of a token");

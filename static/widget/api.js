@@ -2,13 +2,14 @@
 
 /** A call that was refused, or that never arrived (`status` 0). */
 export class ApiError extends Error {
-  constructor({ status, code, message, requestId = null, retryAfter = null, links = null }) {
+  constructor({ status, code, message, requestId = null, retryAfter = null, links = null, limit = null }) {
     super(message);
     this.name = "ApiError";
     this.status = status;
     this.code = code;
     this.requestId = requestId;
     this.retryAfter = retryAfter; // seconds
+    this.limit = limit; // which limit, with rate_limited: requests | visitor_generations | tenant_generations
     this.links = links; // of the generation that is in the way, with conversation_busy
   }
 
@@ -26,12 +27,13 @@ export class Api {
   constructor(baseUrl, getToken) {
     this.#baseUrl = new URL(baseUrl, globalThis.location?.href);
     this.#getToken = getToken;
+    this.allowance = null; // {limit, remaining, resetAt} of requests, as the last POST told it
   }
 
   /** Starts a generation. `key` makes it one generation however often it is sent. */
-  post({ message, conversationId, route, key }) {
-    const body = { message, ...(conversationId && { conversation_id: conversationId }), ...(route && { route }) };
-    return this.#call("POST", "ai/v1/chat", { body, headers: { "Idempotency-Key": key } });
+  post(body, key) {
+    const onResponse = ({ headers }) => (this.allowance = allowanceOf(headers) ?? this.allowance);
+    return this.#call("POST", "ai/v1/chat", { body, headers: { "Idempotency-Key": key }, onResponse });
   }
 
   /** The generation as it is; with `waitSeconds` the answer comes when it ends, or after that time. */
@@ -43,6 +45,38 @@ export class Api {
 
   cancel(links) {
     return this.#call("POST", links.cancel);
+  }
+
+  /** Keeps what the visitor thinks of an answer: `{rating, comment?}`. */
+  rate(links, body) {
+    return this.#call("POST", links.feedback ?? `${links.self}/feedback`, { body });
+  }
+
+  /** The visitor's conversations, newest first: `{conversations, next}`. */
+  conversations({ limit, cursor = null }) {
+    return this.#call("GET", this.#page("ai/v1/conversations", limit, cursor));
+  }
+
+  /** A conversation with a page of its turns, the newest page first: `{id, title, …, turns, next}`. */
+  conversation(id, { limit, cursor = null }) {
+    return this.#call("GET", this.#page(conversationPath(id), limit, cursor));
+  }
+
+  rename(id, title) {
+    return this.#call("PATCH", conversationPath(id), { body: { title } });
+  }
+
+  /** Erases a conversation; null, or `{id, status}` where an answer is still being stopped. */
+  remove(id) {
+    return this.#call("DELETE", conversationPath(id));
+  }
+
+  /** The events as a response to be read, for one who has no ticket. */
+  async events(links, after, signal) {
+    const url = this.resolve(links.events);
+    const headers = { Accept: "text/event-stream", ...(after && { "Last-Event-ID": after }) };
+    const response = await this.#answer("GET", url, { headers, signal });
+    return response.status === 200 ? response : answerOf(response);
   }
 
   /** Where the event stream is, from after the event `after` (null: from the beginning). */
@@ -63,7 +97,21 @@ export class Api {
     return url;
   }
 
-  async #call(method, link, { body, headers = {}, signal, timeoutSeconds = 30 } = {}) {
+  #page(path, limit, cursor) {
+    const url = this.resolve(path);
+    url.searchParams.set("limit", limit);
+    if (cursor !== null) url.searchParams.set("cursor", cursor);
+    return url;
+  }
+
+  async #call(method, link, { onResponse = () => {}, ...options } = {}) {
+    const response = await this.#answer(method, link, options);
+    onResponse(response);
+    return answerOf(response);
+  }
+
+  /** The response, asked for again with another token where the first was refused. */
+  async #answer(method, link, { body, headers = {}, signal, timeoutSeconds = 30 } = {}) {
     const url = this.resolve(link);
     const attempt = async (renew) => {
       const token = await this.#getToken({ renew });
@@ -78,10 +126,18 @@ export class Api {
         body: body && JSON.stringify(body),
       });
     };
-    let response = await attempt(false);
-    if (response.status === 401) response = await attempt(true);
-    return answerOf(response);
+    const response = await attempt(false);
+    return response.status === 401 ? attempt(true) : response;
   }
+}
+
+const conversationPath = (id) => `ai/v1/conversations/${encodeURIComponent(id)}`;
+
+/** What `RateLimit-…` headers say (seconds until the reset); null where they are missing, or hidden from another origin. */
+function allowanceOf(headers) {
+  const [limit, remaining, reset] = ["Limit", "Remaining", "Reset"].map((name) => Number(headers.get(`RateLimit-${name}`) ?? NaN));
+  if (![limit, remaining, reset].every(Number.isFinite)) return null;
+  return { limit, remaining, resetAt: Date.now() + reset * 1000 };
 }
 
 /** Exchanges what the printed address carries for a visitor's token: `{token, expires_in}`. */
@@ -121,7 +177,7 @@ async function fetchWithin(seconds, url, { signal, ...options }) {
 
 async function answerOf(response) {
   const body = await response.json().catch(() => null);
-  if (response.ok && body !== null) return body;
+  if (response.ok && (body !== null || response.status === 204)) return body;
   const retryAfter = Number(body?.retry_after ?? response.headers.get("Retry-After") ?? NaN);
   throw new ApiError({
     status: response.status,
@@ -130,5 +186,6 @@ async function answerOf(response) {
     requestId: body?.request_id ?? response.headers.get("X-Request-Id"),
     retryAfter: Number.isFinite(retryAfter) ? retryAfter : null,
     links: body?.links ?? null,
+    limit: body?.limit ?? null,
   });
 }

@@ -3,214 +3,253 @@
  * It knows no DOM; whoever shows it listens to `onChange(turn)` and reads `turns`.
  */
 
-import { Follower } from "./follower.js";
-import { fresh, isTerminal } from "./generation.js";
+import { Answering } from "./answering.js";
+import { newestUnder, pathTo, siblingsOf } from "./branches.js";
+import { ACCEPTED, REFUSED, newTurn, restored, storable, turnFrom } from "./turn.js";
 
-/** A turn's life before it has a generation: sending → (refused | accepted). */
-export const SENDING = "sending";
-export const REFUSED = "refused";
-export const ACCEPTED = "accepted";
+/** Turns that one look at a conversation brings at most; the server's own limit. */
+const PAGE = 100;
 
 export class Chat {
   #api;
   #store;
   #route;
   #onChange;
-  #follower = null;
-  #waiting = null; // AbortController of a send that waits for another answer of the conversation
-  #conversationId = null;
+  #onGone;
+  #all = []; // every turn that is known, oldest first
+  #leaf = null; // the last turn of the branch that is shown
+  #path = null; // from the first turn to the leaf; null: to be found again
+  #cursor = null; // leads to the turns before those that are known
+  #missing = 0; // turns that the server has beyond those that are known; null: not compared yet
+  #answering = null; // of the newest turn that was sent or picked up
   #closed = false;
 
-  /** `route()`: the site's route to ask, null for its default. `onChange(turn, what)`: what is start, delta, end or change. */
-  constructor({ api, store, route, onChange }) {
+  /**
+   * `route()`: the site's route to ask, null for its default. `onChange(turn, what)`: what is start, delta, end or change;
+   * turn null: more than one. `onGone(message)`: the server has this conversation no more; `message` could not be sent.
+   */
+  constructor({ api, store, route, onChange, onGone }) {
     this.#api = api;
     this.#store = store;
     this.#route = route;
     this.#onChange = onChange;
-    this.turns = [];
+    this.#onGone = onGone;
+    this.conversationId = null;
+    this.opening = null; // {error: null | ApiError} until an older conversation is there
   }
 
-  /** The turn that is being answered; null where a message can be sent. */
+  /** The turns of the branch that is shown; the same array until that changes. */
+  get turns() {
+    this.#path ??= pathTo(this.#all, this.#leaf);
+    return this.#path;
+  }
+
+  /** The turn that is being answered, shown or not; null where a message can be sent. */
   get running() {
-    const last = this.turns.at(-1);
-    return last && last.phase !== REFUSED && !last.settled ? last : null;
+    return this.#all.findLast((turn) => turn.phase !== REFUSED && !turn.settled) ?? null;
   }
 
   get link() {
-    return this.#follower?.link ?? "closed";
+    return this.#answering?.link ?? "closed";
   }
+
+  get hasOlder() {
+    return this.#cursor !== null;
+  }
+
+  /** Where a turn stands among its siblings: `at` from 1, `of` how many, `otherwise` whether they ask different things. */
+  place(turn) {
+    const siblings = siblingsOf(this.#all, turn);
+    const otherwise = siblings.some((each) => each.question !== turn.question);
+    return { at: siblings.indexOf(turn) + 1, of: siblings.length, otherwise };
+  }
+
+  // Picking up
 
   /** Shows the turns of before a reload, and follows the one that was not over. */
   restore() {
     const kept = this.#store.load();
     if (!kept) return;
-    this.#conversationId = kept.conversationId;
-    this.turns = kept.turns.map(restored);
+    this.conversationId = kept.conversationId;
+    this.#all = kept.turns.map(restored);
+    this.#leaf = this.#all.find(({ key }) => key === kept.leaf) ?? this.#all.at(-1) ?? null;
     for (const turn of this.turns) this.#onChange(turn, "change");
     const turn = this.running;
     if (!turn) return;
     if (turn.phase === ACCEPTED) {
       turn.resumes += 1;
       this.#changed(turn, "start");
-      this.#follow(turn);
+      this.#newAnswering(turn).follow();
     } else this.#post(turn); // it may have arrived or not; the key makes it one generation
   }
 
-  /** Sends a message; false while another is being answered. */
-  send(message) {
-    if (this.running || !message.trim()) return false;
-    const turn = newTurn(message);
-    this.turns.push(turn);
-    this.#post(turn);
-    return true;
+  /** Shows the conversation `id` as the server has it, and follows the answer that is being written. */
+  async open(id) {
+    this.conversationId = id;
+    this.opening = { error: null };
+    this.#onChange(null, "change");
+    let told;
+    try {
+      told = await this.#api.conversation(id, { limit: PAGE });
+    } catch (error) {
+      if (!this.#closed) this.#notOpened(error);
+      return;
+    }
+    if (this.#closed) return;
+    this.opening = null;
+    this.#cursor = told.next ?? null;
+    this.#missing = this.#cursor === null ? 0 : null;
+    this.#take(told.turns);
   }
 
-  /** Sends the last turn again: the same request when it was refused, a new one when its answer failed. */
+  /** Fetches the turns before the first that is known. Raises ApiError. */
+  async older() {
+    const told = await this.#api.conversation(this.conversationId, { limit: PAGE, cursor: this.#cursor });
+    if (this.#closed) return;
+    this.#cursor = told.next ?? null;
+    this.#missing = null;
+    this.#take(told.turns, { before: true });
+  }
+
+  /** Compares with the list's `entry` of this conversation (null: it is not there), and fetches what came in elsewhere. */
+  async compare(entry) {
+    if (this.conversationId === null || this.running || this.opening) return;
+    const missing = () => (entry ? entry.turns - this.#all.filter(({ id }) => id !== null).length : this.#missing);
+    if (entry) this.#missing ??= missing();
+    const more = missing() - this.#missing;
+    if (entry && more === 0) return;
+    try {
+      const told = await this.#api.conversation(this.conversationId, { limit: Math.min(PAGE, Math.max(1, more)) });
+      if (this.#closed || this.running) return;
+      this.#take(told.turns);
+      this.#missing = missing();
+      if (this.#missing > 0) this.#cursor ??= told.next ?? null;
+    } catch (error) {
+      if (!this.#closed && isGone(error)) this.#onGone("");
+    }
+  }
+
+  /** Takes in what the server tells of turns. What follows the branch that is shown is shown. */
+  #take(told, { before = false } = {}) {
+    const known = new Set(this.#all.map(({ id }) => id));
+    const found = told.filter(({ id }) => !known.has(id)).map(turnFrom);
+    this.#all = before ? [...found, ...this.#all] : [...this.#all, ...found];
+    this.#show(this.#leaf ? newestUnder(this.#all, this.#leaf) : (this.#all.at(-1) ?? null));
+    const { running } = this;
+    if (!running || !found.includes(running)) return;
+    this.#onChange(running, "start");
+    this.#newAnswering(running).follow();
+  }
+
+  #notOpened(error) {
+    if (isGone(error)) {
+      this.#onGone("");
+      return;
+    }
+    this.opening = { error };
+    this.#onChange(null, "change");
+  }
+
+  // What a visitor does
+
+  /** Sends a message after the last turn that is shown; false while another is being answered. */
+  send(message) {
+    if (!message.trim()) return false;
+    const last = this.turns.findLast(({ id }) => id !== null);
+    const parent = last?.id ?? null;
+    return this.#ask(message, parent, { message, ...(parent && { conversation_id: this.conversationId, parent }) });
+  }
+
+  /** Asks the same again, beside `turn`. */
+  regenerate(turn) {
+    return this.#ask(turn.question, turn.parent, { regenerate: turn.id });
+  }
+
+  /** Asks something else in the place of `turn`, which stays beside it; one that was refused is replaced. */
+  edit(turn, message) {
+    if (!message.trim()) return false;
+    if (turn.id !== null) return this.#ask(message, turn.parent, { edit: turn.id, message });
+    if (this.running) return false;
+    this.#all = this.#all.filter((each) => each !== turn);
+    return this.#ask(message, turn.parent, { ...turn.body, message });
+  }
+
+  /** Sends a turn again: the same request when it was refused, a sibling when its answer failed. */
   retry(turn) {
-    if (this.running || turn !== this.turns.at(-1)) return;
-    if (turn.phase !== REFUSED) this.turns[this.turns.length - 1] = turn = newTurn(turn.question);
-    this.#post(turn);
+    if (this.running) return;
+    if (turn.phase === REFUSED) this.#post(turn);
+    else this.regenerate(turn);
+  }
+
+  /** Shows the sibling of `turn` that stands `by` places further, with what followed it last. */
+  step(turn, by) {
+    const siblings = siblingsOf(this.#all, turn);
+    const other = siblings[siblings.indexOf(turn) + by];
+    if (!other) return null;
+    this.#show(newestUnder(this.#all, other));
+    return other;
+  }
+
+  /** Keeps what the visitor thinks of an answer; rating null takes it back. */
+  async rate(turn, rating, comment = "") {
+    const before = turn.feedback;
+    Object.assign(turn, { feedback: rating && { rating, comment }, feedbackError: null });
+    this.#changed(turn);
+    try {
+      await this.#api.rate(turn.links, { rating, ...(rating && { comment }) });
+    } catch (error) {
+      Object.assign(turn, { feedback: before, feedbackError: error.message });
+      this.#changed(turn);
+    }
   }
 
   /** Asks for the end of the running answer. It ends when the server says so. */
   async stop() {
-    const turn = this.running;
-    if (!turn || turn.stopping) return;
-    turn.stopping = true;
-    turn.stopError = null;
-    this.#onChange(turn, "change");
-    if (this.#waiting) this.#waiting.abort();
-    else if (this.#follower) await this.#cancel(turn);
+    if (this.running) await this.#answering.stop();
   }
 
-  /** Begins a new conversation; false while an answer is being written. */
-  reset() {
-    if (this.running) return false;
-    this.#conversationId = null;
-    this.turns = [];
-    this.#store.clear();
-    this.#onChange(null, "change");
+  /** Lets go of the connection and keeps nothing more; the generation goes on. */
+  disconnect() {
+    this.#closed = true;
+    this.#answering?.disconnect();
+  }
+
+  #ask(question, parent, body) {
+    if (this.running || this.opening) return false;
+    const route = this.#route();
+    const turn = newTurn({ question, parent, body: { ...body, ...(route && { route }) } });
+    this.#all = [...this.#all, turn];
+    this.#show(turn);
+    this.#post(turn);
     return true;
   }
 
-  /** Lets go of the connection; the generation goes on. */
-  disconnect() {
-    this.#closed = true;
-    this.#waiting?.abort();
-    this.#follower?.stop();
-    this.#follower = null;
+  #show(leaf) {
+    this.#leaf = leaf;
+    this.#path = null;
+    this.#changed(null);
   }
 
-  async #post(turn) {
-    turn.phase = SENDING;
-    turn.refusal = null;
-    turn.sentAt = performance.now();
-    this.#changed(turn);
-    let accepted;
-    try {
-      accepted = await this.#accepted(turn);
-    } catch (error) {
-      this.#refuse(turn, error);
-      return;
-    }
-    Object.assign(turn, { phase: ACCEPTED, id: accepted.id, links: accepted.links, ticket: accepted.ticket ?? null });
-    this.#conversationId = accepted.conversation_id ?? this.#conversationId;
-    this.#changed(turn, "start");
-    if (this.#closed) return;
-    this.#follow(turn);
-    if (turn.stopping) await this.#cancel(turn);
+  #post(turn) {
+    this.#newAnswering(turn).post();
   }
 
-  /** Posts until the conversation is free: one answer at a time is the server's rule. */
-  async #accepted(turn) {
-    for (;;) {
-      try {
-        return await this.#api.post({
-          message: turn.question,
-          conversationId: this.#conversationId,
-          route: this.#route(),
-          key: turn.key,
-        });
-      } catch (error) {
-        if (error.code !== "conversation_busy" || !error.links || turn.stopping) throw error;
-        turn.blocked = true;
-        this.#onChange(turn, "change");
-        await this.#ended(error.links);
-        turn.blocked = false;
-      }
-    }
-  }
-
-  async #ended(links) {
-    this.#waiting = new AbortController();
-    const { signal } = this.#waiting;
-    try {
-      for (;;) {
-        const begun = performance.now();
-        if (isTerminal(await this.#api.poll(links, { waitSeconds: 25, signal }))) return;
-        if (performance.now() - begun < 1000) await new Promise((resolve) => setTimeout(resolve, 1000));
-      }
-    } finally {
-      this.#waiting = null;
-    }
-  }
-
-  #refuse(turn, error) {
-    const stopped = turn.stopping && error.name === "AbortError";
-    turn.phase = REFUSED;
-    turn.stopping = false;
-    turn.blocked = false;
-    turn.refusal = {
-      code: stopped ? "not_sent" : (error.code ?? "client"),
-      message: stopped ? "The message was not sent." : error.message,
-      requestId: error.requestId ?? null,
-      retryable: stopped || (error.retryable ?? true),
-      needsAccess: error.status === 401,
-      readyAt: error.retryAfter ? Date.now() + error.retryAfter * 1000 : null,
-    };
-    this.#changed(turn, "end");
-  }
-
-  #follow(turn) {
-    const resumesBefore = turn.resumes;
-    this.#follower?.stop();
-    this.#follower = new Follower({
+  #newAnswering(turn) {
+    this.#answering?.disconnect();
+    let { firstTextMs } = turn;
+    this.#answering = new Answering({
       api: this.#api,
-      links: turn.links,
-      ticket: turn.ticket,
-      onChange: (follower) => {
-        const before = turn.generation;
-        turn.generation = follower.state;
-        turn.settled = follower.settled;
-        turn.verified = follower.verified;
-        turn.resumes = resumesBefore + Math.max(0, follower.opens - 1);
-        this.#noteTimes(turn);
-        if (turn.settled) this.#changed(turn, "end");
-        else this.#onChange(turn, before.text === turn.generation.text ? "change" : "delta");
+      turn,
+      onChange: (_, what) => {
+        const passing = ["change", "delta"].includes(what) && turn.phase === ACCEPTED && turn.firstTextMs === firstTextMs;
+        ({ firstTextMs } = turn);
+        if (!passing) this.#save();
+        this.#onChange(turn, what);
       },
+      onAccepted: (accepted) => (this.conversationId = accepted.conversation_id ?? this.conversationId),
+      onGone: () => this.#onGone(turn.body.message ?? ""),
     });
-    this.#follower.start();
-  }
-
-  #noteTimes(turn) {
-    if (turn.sentAt === null) return; // sent before a reload: this page's clock began later
-    const sinceSent = Math.round(performance.now() - turn.sentAt);
-    if (turn.firstTextMs === null && turn.generation.text) {
-      turn.firstTextMs = sinceSent;
-      this.#save();
-    }
-    turn.elapsedMs = sinceSent;
-  }
-
-  async #cancel(turn) {
-    try {
-      await this.#follower.cancel();
-    } catch (error) {
-      if (turn.settled) return;
-      turn.stopping = false;
-      turn.stopError = error.message;
-      this.#onChange(turn, "change");
-    }
+    return this.#answering;
   }
 
   #changed(turn, what = "change") {
@@ -219,42 +258,13 @@ export class Chat {
   }
 
   #save() {
-    this.#store.save({ conversationId: this.#conversationId, turns: this.turns.map(storable) }, withoutTheOldest);
+    if (this.#closed) return;
+    const kept = { conversationId: this.conversationId, leaf: this.#leaf?.key ?? null, turns: this.#all.map(storable) };
+    this.#store.save(kept, withoutTheOldest);
   }
 }
 
-function newTurn(question) {
-  return {
-    key: randomKey(),
-    question,
-    phase: SENDING,
-    refusal: null, // {code, message, requestId, retryable, needsAccess, readyAt} of the POST
-    blocked: false, // another answer of the conversation is being written
-    id: null,
-    links: null,
-    ticket: null,
-    generation: fresh(),
-    settled: false,
-    verified: null,
-    stopping: false,
-    stopError: null,
-    resumes: 0,
-    sentAt: null,
-    firstTextMs: null,
-    elapsedMs: null,
-  };
-}
-
-/** A running turn is kept without its text: the log tells it again from the beginning. */
-function storable({ key, question, phase, refusal, id, links, ticket, generation, settled, verified, resumes, firstTextMs, elapsedMs }) {
-  return { key, question, phase, refusal, id, links, ticket, generation: settled ? generation : null, settled, verified, resumes, firstTextMs, elapsedMs };
-}
-
-const restored = (kept) => ({ ...newTurn(kept.question), ...kept, generation: kept.generation ?? fresh() });
+/** The server answered that there is no such thing; an address that leads to no such server has no code of ours. */
+const isGone = ({ code }) => code === "not_found";
 
 const withoutTheOldest = (kept) => (kept.turns.length > 1 ? { ...kept, turns: kept.turns.slice(1) } : null);
-
-/** 128 random bits in hex; crypto.randomUUID needs a secure context. */
-function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}

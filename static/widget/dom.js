@@ -32,7 +32,26 @@ export const ICONS = {
   check: "M5 12.5 10 17.5 19.5 7",
   retry: "M19 12a7 7 0 1 1-2.2-5.1M19 4v4h-4",
   plus: "M12 5v14M5 12h14",
+  close: "M6.5 6.5 17.5 17.5M17.5 6.5 6.5 17.5",
+  edit: "M4.5 19.5l1-4.2L16.3 4.5 19.5 7.7 8.7 18.5zM13.8 7 17 10.2",
+  trash: "M4.5 7h15M9.5 7V4h5v3M6.5 7l.9 13h9.2l.9-13M10.2 11v5.2M13.8 11v5.2",
+  thumb: "M7 11v9H3.5v-9zM7 11l4-7.5c1.7 0 2.6 1 2.6 2.6V9.5h5.2a1.8 1.8 0 0 1 1.8 2.1l-1.2 6.8A2 2 0 0 1 17.4 20H7",
+  left: "M14.5 6 8.5 12 14.5 18",
+  right: "M9.5 6 15.5 12 9.5 18",
+  list: "M4 6.5h16M4 12h16M4 17.5h9",
 };
+
+/** A button that shows an icon and says `label`. */
+export function iconButton(path, label, onclick, className = "tool") {
+  return element("button", { type: "button", className, "aria-label": label, title: label, onclick }, icon(path));
+}
+
+/** Changes what an icon button says. */
+export function relabel(button, label) {
+  if (button.title === label) return;
+  button.title = label;
+  button.setAttribute("aria-label", label);
+}
 
 /** Shows or hides without touching what is so already. */
 export function show(node, visible) {

@@ -3,7 +3,7 @@
  * `onFailure` when it is over for good, `onClose` with the server's notice about this connection.
  */
 
-const KINDS = ["queued", "waiting", "started", "switched", "delta", "reasoning", "tool_call", "snapshot", "done", "failed"];
+export const KINDS = ["queued", "waiting", "started", "switched", "delta", "reasoning", "tool_call", "snapshot", "done", "failed"];
 
 /** Errors in a row without an event between them, after which the stream is given up. */
 const MAX_ERRORS = 4;

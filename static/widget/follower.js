@@ -5,6 +5,7 @@
 
 import { matches } from "./checksum.js";
 import { hasEventSource, openEventStream } from "./event_stream.js";
+import { openFetchedStream } from "./fetched_stream.js";
 import { applyAnswer, applyEvent, fresh, isAhead, isTerminal, unreachable } from "./generation.js";
 
 /** Milliseconds, unless the name says otherwise. */
@@ -81,7 +82,7 @@ export class Follower {
       return;
     }
     const after = fromTheBeginning ? null : this.state.lastId;
-    this.#stream = openEventStream(this.#api.eventsUrl(this.#links, this.#ticket, after), {
+    this.#stream = this.#open(after, {
       onOpen: () => {
         this.opens += 1;
         this.#change({ link: "live" });
@@ -95,6 +96,11 @@ export class Follower {
       },
     });
     this.#watchSilence();
+  }
+
+  #open(after, listeners) {
+    if (this.#ticket) return openEventStream(this.#api.eventsUrl(this.#links, this.#ticket, after), listeners);
+    return openFetchedStream((signal) => this.#api.events(this.#links, after, signal), listeners);
   }
 
   #receive(event) {
@@ -243,7 +249,7 @@ export class Follower {
   // Small ones
 
   get #canListen() {
-    return Boolean(this.#ticket) && hasEventSource();
+    return !this.#ticket || hasEventSource();
   }
 
   #change(changes) {

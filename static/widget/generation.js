@@ -76,6 +76,7 @@ export function applyAnswer(state, answer) {
     provider: answer.result?.provider ?? state.provider,
     model: answer.result?.model ?? state.model,
     usage: answer.tokens?.out == null ? state.usage : { input: answer.tokens.in, output: answer.tokens.out },
+    cached: answer.cached ?? state.cached,
     error: answer.error ?? null,
     wait: null,
     lost: false,

@@ -1,16 +1,22 @@
-/** One turn: the question, and the answer with whatever is to be said about it. */
+/** One turn: the question, and the answer with whatever is to be said about it and done with it. */
 
-import { REFUSED, SENDING } from "./chat.js";
-import { ICONS, copy, element, icon, say, show } from "./dom.js";
+import { BranchNav } from "./branch_nav.js";
+import { ICONS, copy, element, icon, iconButton, relabel, say, show } from "./dom.js";
+import { ProblemView } from "./problem_view.js";
+import { QuestionView } from "./question_view.js";
+import { RatingView } from "./rating_view.js";
+import { REFUSED, SENDING } from "./turn.js";
+
+/** Milliseconds for which a copy is confirmed. */
+const CONFIRMED = 1500;
 
 export class TurnView {
   #words;
   #shown = ""; // the text that stands in the text node
 
-  /** `onRetry(turn)` is called by the button. */
-  constructor(words, onRetry) {
+  /** `actions`: retry(turn), regenerate(turn), edit(turn, text) → accepted, step(turn, by), rate(turn, rating, comment). */
+  constructor(turn, words, actions) {
     this.#words = words;
-    this.turn = null;
     this.text = document.createTextNode("");
     this.answer = element("div", { className: "text" }, this.text);
     this.thoughtText = element("div", { className: "thought-text" });
@@ -18,42 +24,28 @@ export class TurnView {
     this.calls = element("ul", { className: "calls", hidden: true });
     this.pending = element("p", { className: "pending" }, element("span", { className: "pulse", "aria-hidden": "true" }), element("span", {}));
     this.meta = element("p", { className: "meta", hidden: true });
-    this.retryLabel = element("span", {}, words.retry);
-    this.retry = element("button", { type: "button", className: "quiet", onclick: () => onRetry(this.turn) }, icon(ICONS.retry), this.retryLabel);
-    this.problemTitle = element("strong", {});
-    this.problemText = element("span", {});
-    this.problemCode = element("code", {});
-    this.problem = element(
-      "div",
-      { className: "problem", role: "alert", hidden: true },
-      element("p", {}, this.problemTitle, " ", this.problemText),
-      element("p", { className: "problem-foot" }, this.retry, this.problemCode),
-    );
-    this.copyLabel = element("span", {}, words.copy);
-    this.copy = element("button", { type: "button", className: "quiet", onclick: () => this.#copy() }, icon(ICONS.copy), this.copyLabel);
+    this.problem = new ProblemView(words, () => actions.retry(turn));
+    this.copy = iconButton(ICONS.copy, words.copy, () => this.#copy());
+    this.again = iconButton(ICONS.retry, words.regenerate, () => actions.regenerate(turn), "tool idle-only");
+    this.rating = new RatingView(words, (rating, comment) => actions.rate(turn, rating, comment));
+    this.branches = new BranchNav(words, (by) => actions.step(turn, by));
     this.facts = element("span", { className: "facts" });
-    this.foot = element("div", { className: "foot", hidden: true }, this.copy, this.facts);
-    this.question = element("div", { className: "bubble" });
+    this.cached = element("span", { className: "badge", title: words.cachedHelp, hidden: true }, words.cached);
+    this.foot = element("div", { className: "foot", hidden: true }, this.copy, this.again, this.rating.node, this.facts, this.cached, this.rating.note);
+    this.question = new QuestionView(words, (text) => actions.edit(turn, text));
     this.reply = element(
       "article",
       { className: "reply", "aria-label": words.assistant },
-      this.thought,
-      this.calls,
-      this.answer,
-      this.pending,
-      this.meta,
-      this.problem,
-      this.foot,
+      ...[this.thought, this.calls, this.answer, this.pending, this.meta, this.problem.node, this.foot, this.rating.form],
     );
-    this.node = element("div", { className: "turn" }, element("article", { className: "question", "aria-label": words.you }, this.question), this.reply);
+    this.node = element("div", { className: "turn" }, this.question.node, this.reply);
   }
 
-  /** Shows the turn as it is; returns whether it changes by itself with time. */
-  update(turn) {
-    this.turn = turn;
+  /** Shows the turn as it is, at its `place` among its siblings; returns whether it changes by itself with time. */
+  update(turn, place, isLast) {
     const { generation } = turn;
     const running = turn.phase !== REFUSED && !turn.settled;
-    say(this.question, turn.question);
+    this.question.update({ question: turn.question, editable: !running });
     this.#write(generation.text);
     this.reply.classList.toggle("writing", running && generation.text !== "");
     if (this.reply.getAttribute("aria-busy") !== String(running)) this.reply.setAttribute("aria-busy", String(running));
@@ -64,8 +56,8 @@ export class TurnView {
     show(this.pending, running && generation.text === "");
     say(this.pending.lastChild, running ? pendingWords(turn, this.#words) : "");
     this.#showMeta(turn);
-    this.#showFoot(turn, running);
-    return this.#showProblem(turn);
+    this.#showFoot(turn, place);
+    return this.problem.update(turn, { isLast });
   }
 
   /** Appends where the text grew, so that a selection stays and nothing is laid out twice. */
@@ -97,39 +89,32 @@ export class TurnView {
     say(this.meta, notes.join(" "));
   }
 
-  #showFoot(turn, running) {
+  #showFoot(turn, place) {
     const { text, model, usage, cached } = turn.generation;
-    show(this.foot, !running && text !== "");
-    const facts = [model, usage?.output != null ? this.#words.tokens(usage.output) : null, cached ? this.#words.cached : null];
-    say(this.facts, facts.filter(Boolean).join(" · "));
-  }
-
-  #showProblem(turn) {
-    const words = this.#words;
-    const refused = turn.phase === REFUSED;
-    const error = refused ? turn.refusal : turn.settled ? turn.generation.error : null;
-    show(this.problem, error !== null);
-    if (error === null) return false;
-    say(this.problemTitle, `${refused ? refusalWords(error, words) : words.failed}.`);
-    say(this.problemText, error.needsAccess || error.code === "unauthorized" ? `${error.message} ${words.accessHelp}` : error.message);
-    say(this.problemCode, [error.code, error.requestId].filter(Boolean).join(" · "));
-    show(this.retry, error.retryable || error.needsAccess === true);
-    const seconds = error.readyAt ? Math.ceil((error.readyAt - Date.now()) / 1000) : 0;
-    this.retry.disabled = seconds > 0;
-    say(this.retryLabel, seconds > 0 ? words.retryIn(seconds) : words.retry);
-    return seconds > 0;
+    const { settled } = turn;
+    const hasText = settled && text !== "";
+    this.branches.update(place);
+    const home = place.otherwise ? this.question.below : this.foot;
+    if (place.of > 1 && this.branches.node.parentNode !== home) home.insertBefore(this.branches.node, home === this.foot ? this.facts : null);
+    show(this.copy, hasText);
+    show(this.again, settled && turn.generation.status !== "error"); // which has a button of its own
+    show(this.rating.node, hasText);
+    this.rating.update(turn);
+    say(this.facts, settled ? [model, usage?.output != null ? this.#words.tokens(usage.output) : null].filter(Boolean).join(" · ") : "");
+    show(this.cached, settled && cached);
+    show(this.foot, settled || (place.of > 1 && home === this.foot));
   }
 
   async #copy() {
-    const done = await copy(this.#shown);
-    if (!done) return;
-    say(this.copyLabel, this.#words.copied);
-    setTimeout(() => say(this.copyLabel, this.#words.copy), 1500);
+    if (!(await copy(this.#shown))) return;
+    relabel(this.copy, this.#words.copied);
+    this.copy.replaceChildren(icon(ICONS.check));
+    setTimeout(() => {
+      relabel(this.copy, this.#words.copy);
+      this.copy.replaceChildren(icon(ICONS.copy));
+    }, CONFIRMED);
   }
 }
-
-/** Whether it is known that the message was not taken. */
-export const refusalWords = ({ code }, words) => (["network", "timeout"].includes(code) ? words.unconfirmed : words.refused);
 
 /** What an answer without text yet is waiting for. */
 export function pendingWords(turn, words) {

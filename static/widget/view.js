@@ -1,22 +1,35 @@
-/** The whole of what is seen in the element: the log, the composer, the line that says what is going on. */
+/** The whole of what is seen of a conversation: the log, the composer, the line that says what is going on. */
 
-import { REFUSED } from "./chat.js";
-import { ICONS, element, icon, say, show } from "./dom.js";
-import { TurnView, pendingWords, refusalWords } from "./turn_view.js";
+import { Composer } from "./composer.js";
+import { ICONS, element, icon, iconButton, say, show } from "./dom.js";
+import { refusalWords, secondsUntil } from "./problem_view.js";
+import { REFUSED } from "./turn.js";
+import { TurnView, pendingWords } from "./turn_view.js";
 
 /** Pixels from the bottom within which the log follows what is written. */
 const STICKY = 40;
 
+/** Milliseconds between two drawings of what counts down, and for which a whole conversation is not read out. */
+const TICK = 500;
+const QUIET = 1000;
+
 export class View {
   #words;
   #actions;
-  #turns = []; // TurnViews, in the order of the chat's turns
+  #turns = new Map(); // turn → TurnView, of the branch that is shown
+  #path = []; // the chat's turns as they stand in the log
+  #changed = new Set(); // turns to be drawn again; null among them: all
   #chat = null;
   #frame = 0;
   #tick = null;
+  #quiet = null;
   #follows = true;
 
-  /** `actions`: send(text) → accepted, stop(), retry(turn), reset() → done. */
+  /**
+   * `actions`: send(text) → accepted, stop(), retry(turn), regenerate(turn), edit(turn, text) → accepted, step(turn, by) → turn,
+   * rate(turn, rating, comment), older() → promise, reopen(), reset() → done, allowance() → {limit, remaining, resetAt} | null,
+   * canReset(): whether the line below the composer offers a new conversation.
+   */
   constructor(root, words, actions) {
     this.#words = words;
     this.#actions = actions;
@@ -34,12 +47,21 @@ export class View {
   }
 
   focus() {
-    this.input.focus();
+    this.composer.input.focus();
   }
 
-  /** Shows `chat` with the next frame; many changes in one frame are one rendering. */
-  render(chat) {
+  /** Says something gently, above the conversation; "" takes it away. `draft` goes into the composer, where nothing is written. */
+  notify(text, draft = "") {
+    say(this.noticeText, text);
+    show(this.notice, text !== "");
+    if (draft && !this.composer.text.trim()) this.composer.text = draft;
+  }
+
+  /** Shows `chat` with the next frame; many changes in one frame are one drawing. `turn`: what has changed of it; null: all. */
+  render(chat, turn = null) {
+    if (chat !== this.#chat) this.#follows = true;
     this.#chat = chat;
+    this.#changed.add(turn);
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#draw();
@@ -51,75 +73,103 @@ export class View {
     this.greeting = element("p", { className: "greeting" }, words.greeting);
     this.suggestions = element("ul", { className: "suggestions" });
     this.empty = element("div", { className: "empty" }, this.greeting, this.suggestions);
+    this.openingText = element("span", {});
+    this.reopen = element("button", { type: "button", className: "quiet", onclick: () => this.#actions.reopen() }, icon(ICONS.retry), words.retry);
+    this.opening = element("p", { className: "opening", role: "status", hidden: true }, this.openingText, this.reopen);
+    this.older = element("button", { type: "button", className: "quiet older", hidden: true, onclick: () => this.#older() }, words.older);
     this.turns = element("div", { className: "turns" });
-    this.log = element("div", { className: "log", role: "log", tabIndex: 0, "aria-label": words.logLabel, onscroll: () => this.#noteScroll() }, this.empty, this.turns);
+    this.log = element(
+      "div",
+      { className: "log", role: "log", tabIndex: 0, "aria-label": words.logLabel, onscroll: () => this.#noteScroll() },
+      ...[this.empty, this.opening, this.older, this.turns],
+    );
     new ResizeObserver(() => this.#follows && this.#toBottom()).observe(this.log);
     this.latest = element("button", { type: "button", className: "latest", hidden: true, "aria-label": words.latest, title: words.latest, onclick: () => this.#jump() }, icon(ICONS.down));
-
-    this.input = element("textarea", { rows: 1, id: "message", placeholder: words.placeholder, autocomplete: "off", enterKeyHint: "send" });
-    this.input.addEventListener("keydown", (event) => this.#keyed(event));
-    this.input.addEventListener("input", () => this.#typed());
-    this.send = element("button", { type: "submit", className: "round", "aria-label": words.send, title: words.send, disabled: true }, icon(ICONS.send));
-    this.stop = element("button", { type: "button", className: "round stop", hidden: true, "aria-label": words.stop, title: words.stop, onclick: () => this.#actions.stop() }, icon(ICONS.stop));
-    this.form = element(
-      "form",
-      { className: "composer" },
-      element("label", { className: "unseen", htmlFor: "message" }, words.messageLabel),
-      this.input,
-      this.send,
-      this.stop,
-    );
-    this.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#send(this.input.value);
+    this.noticeText = element("span", { role: "status" });
+    this.notice = element("div", { className: "notice", hidden: true }, this.noticeText, iconButton(ICONS.close, words.close, () => this.#dismiss()));
+    this.composer = new Composer(words, {
+      onSend: (text) => this.#send(text),
+      onStop: () => this.#actions.stop(),
+      onFresh: () => this.#startOver(),
     });
-
-    this.dot = element("span", { className: "dot", "aria-hidden": "true" });
-    this.status = element("span", { className: "status-text", role: "status", "aria-live": "polite" });
-    this.hint = element("span", { className: "hint" }, words.hint);
-    this.fresh = element("button", { type: "button", className: "quiet", hidden: true, onclick: () => this.#startOver() }, icon(ICONS.plus), words.newChat);
-    const line = element("div", { className: "line" }, this.dot, this.status, this.hint, this.fresh);
-
-    root.append(element("div", { className: "chat" }, element("div", { className: "stage" }, this.log, this.latest), element("div", { className: "dock" }, this.form, line)));
+    this.stage = element("div", { className: "stage" }, this.log, this.latest);
+    this.node = element("div", { className: "chat" }, this.notice, this.stage, this.composer.node);
+    root.append(this.node);
   }
 
   #draw() {
-    const { turns, running } = this.#chat;
-    while (this.#turns.length > turns.length) this.#turns.pop().node.remove();
+    const { turns, running, opening } = this.#chat;
+    const all = this.#changed.has(null) || turns !== this.#path;
+    if (turns !== this.#path) this.#place(turns);
     let ticks = false;
-    turns.forEach((turn, at) => {
-      const last = at === turns.length - 1;
-      const view = (this.#turns[at] ??= this.#newTurn());
-      if (last || view.turn !== turn) ticks = view.update(turn) || ticks;
-      else if (!view.problem.hidden && !view.retry.hidden) show(view.retry, false); // only the last can be tried again
-    });
-    show(this.empty, turns.length === 0);
-    this.#drawDock(turns.at(-1) ?? null, running);
+    for (const turn of all ? turns : this.#changed) {
+      ticks = this.#turns.get(turn)?.update(turn, this.#chat.place(turn), turn === turns.at(-1)) || ticks;
+    }
+    this.#changed.clear();
+    this.turns.classList.toggle("busy", Boolean(running));
+    show(this.empty, turns.length === 0 && !opening);
+    show(this.opening, Boolean(opening));
+    say(this.openingText, opening ? (opening.error?.message ?? this.#words.opening) : "");
+    show(this.reopen, Boolean(opening?.error));
+    show(this.older, this.#chat.hasOlder);
+    const last = turns.at(-1) ?? null;
+    if (this.composer.updateRest(last?.refusal?.limit ? null : this.#actions.allowance())) ticks = true; // the log says it already
+    this.composer.update({ running, situation: this.#situation(last, running), canReset: last !== null && this.#actions.canReset() });
     if (this.#follows) this.#toBottom();
     clearTimeout(this.#tick);
-    if (ticks) this.#tick = setTimeout(() => this.render(this.#chat), 500);
+    if (ticks) this.#tick = setTimeout(() => this.render(this.#chat, last), TICK);
   }
 
-  #newTurn() {
-    const view = new TurnView(this.#words, (turn) => this.#actions.retry(turn));
-    this.turns.append(view.node);
-    return view;
+  /** Puts the turns of the branch into the log; those that stay are not touched. */
+  #place(turns) {
+    if (turns.length > this.#path.length + 1) this.#hush();
+    for (const [turn, view] of this.#turns) {
+      if (turns.includes(turn)) continue;
+      view.node.remove();
+      this.#turns.delete(turn);
+    }
+    turns.forEach((turn, at) => {
+      let view = this.#turns.get(turn);
+      if (!view) this.#turns.set(turn, (view = new TurnView(turn, this.#words, this.#turnActions)));
+      if (this.turns.children[at] !== view.node) this.turns.insertBefore(view.node, this.turns.children[at] ?? null);
+    });
+    this.#path = turns;
   }
 
-  #drawDock(last, running) {
-    const focused = this.form.getRootNode().activeElement;
-    if (focused === this.stop && !running) this.input.focus();
-    show(this.send, !running);
-    show(this.stop, Boolean(running));
-    this.stop.setAttribute("aria-disabled", String(Boolean(running?.stopping))); // not `disabled`, which drops the focus
-    this.#noteInput();
-    show(this.fresh, Boolean(last) && !running);
-    const { kind, text, seen } = this.#situation(last, running);
-    if (this.dot.dataset.kind !== kind) this.dot.dataset.kind = kind;
-    say(this.status, text);
-    this.status.classList.toggle("unseen", !seen);
-    show(this.dot, seen);
-    show(this.hint, !seen);
+  /** A whole conversation that appears is not read out. */
+  #hush() {
+    this.log.setAttribute("aria-live", "off");
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => this.log.removeAttribute("aria-live"), QUIET);
+  }
+
+  #turnActions = {
+    retry: (turn) => this.#actions.retry(turn),
+    rate: (...what) => this.#actions.rate(...what),
+    regenerate: (turn) => this.#again(this.#actions.regenerate(turn)),
+    edit: (turn, text) => this.#again(this.#actions.edit(turn, text)),
+    step: (turn, by) => {
+      const other = this.#actions.step(turn, by);
+      if (!other) return;
+      this.#follows = false;
+      this.#now();
+      this.#turns.get(other)?.branches.focus(by);
+    },
+  };
+
+  /** An answer is being written in another's place: whoever asked for it can stop it. */
+  #again(accepted) {
+    if (!accepted) return false;
+    this.#follows = true;
+    this.#now();
+    this.composer.stop.focus();
+    return true;
+  }
+
+  #now() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#draw();
   }
 
   /** The one line about what is going on. What the log shows already is not `seen`, only said to those who listen. */
@@ -137,37 +187,37 @@ export class View {
     return { kind: "live", text: link === "polling" ? words.polling : words.answering, seen: true };
   }
 
-  // Typing
-
-  #keyed(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    this.#send(this.input.value);
-  }
-
-  #typed() {
-    this.#noteInput();
-    if (CSS.supports("field-sizing", "content")) return;
-    this.input.style.height = "auto";
-    this.input.style.height = `${this.input.scrollHeight}px`;
-  }
-
-  #noteInput() {
-    this.send.disabled = this.input.value.trim() === "";
-  }
-
   #send(text) {
     this.#follows = true;
     if (!this.#actions.send(text)) return;
-    if (this.input.value === text) this.input.value = "";
-    this.#typed();
-    this.input.focus();
+    this.notify("");
+    if (this.composer.text === text) this.composer.text = "";
+    this.focus();
   }
 
   #startOver() {
     if (!this.#actions.reset()) return;
     this.#follows = true;
-    this.input.focus();
+    this.focus();
+  }
+
+  #dismiss() {
+    this.notify("");
+    this.focus();
+  }
+
+  /** What is read stays where it is while older turns come in above it. */
+  async #older() {
+    this.older.disabled = true;
+    const fromBottom = this.log.scrollHeight - this.log.scrollTop;
+    try {
+      await this.#actions.older();
+      this.#now();
+      this.log.scrollTop = this.log.scrollHeight - fromBottom;
+    } catch (error) {
+      this.notify(error.message);
+    }
+    this.older.disabled = false;
   }
 
   // Scrolling
@@ -191,7 +241,7 @@ export class View {
 }
 
 function endWords(turn, words) {
-  if (turn.phase === REFUSED) return `${refusalWords(turn.refusal, words)}.`;
+  if (turn.phase === REFUSED) return turn.refusal.readyAt && secondsUntil(turn.refusal.readyAt) === 0 ? words.ready : `${refusalWords(turn.refusal, words)}.`;
   const { status } = turn.generation;
   if (status === "cancelled") return words.stopped;
   if (status === "error") return words.failed;

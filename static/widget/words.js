@@ -14,8 +14,10 @@ export const ENGLISH = {
   latest: "Jump to the latest",
   copy: "Copy",
   copied: "Copied",
+  close: "Close",
+  cancel: "Cancel",
+  save: "Save",
   retry: "Try again",
-  retryIn: (seconds) => `Try again in ${seconds} s`,
   reasoning: "Reasoning",
   hint: "Enter sends, Shift + Enter makes a new line",
   accessHelp: "Reload the page to sign in again.",
@@ -33,6 +35,52 @@ export const ENGLISH = {
   finished: "Answer complete",
   stopFailed: (why) => `Could not stop it. ${why}`,
 
+  regenerate: "Regenerate",
+  edit: "Edit",
+  editLabel: "New wording",
+  editSend: "Send",
+  previousVersion: "Previous version",
+  nextVersion: "Next version",
+  version: (at, of) => `Version ${at} of ${of}`,
+  good: "Good answer",
+  bad: "Bad answer",
+  commentLabel: "A word about the answer, if you like",
+  commentGood: "What was good? (optional)",
+  commentBad: "What was wrong? (optional)",
+  commentSend: "Send",
+  thanks: "Thank you, noted.",
+  ratingFailed: (why) => `Could not be kept. ${why}`,
+
+  readyIn: (time) => `You can try again in ${time}.`,
+  ready: "You can try again now.",
+  rest: (count, time) => `${count === 0 ? "No message" : count === 1 ? "1 message" : `${count} messages`} left for the next ${time}`,
+  limits: {
+    requests: "That was a lot of messages in a short time.",
+    visitor_generations: "Many of your answers are still being written.",
+    tenant_generations: "This site is writing as many answers as it can.",
+  },
+
+  conversations: "Conversations",
+  openList: "Show conversations",
+  closeList: "Hide conversations",
+  untitled: "Untitled",
+  busy: "An answer is being written",
+  rename: "Rename",
+  titleLabel: "Title",
+  remove: "Delete",
+  removeAsk: "For good?",
+  removeQuestion: (title) => `Delete “${title}” for good?`,
+  removeSure: "Delete",
+  keep: "Keep",
+  more: "Show more",
+  older: "Show earlier turns",
+  opening: "Opening the conversation…",
+  gone: "That conversation was deleted. This is a new one.",
+  listLoading: "Looking for your conversations…",
+  listEmpty: "What you ask is kept here.",
+  listFailed: "The list is not up to date.",
+  ago,
+
   stopped: "Stopped",
   incomplete: (reason) => INCOMPLETE[reason] ?? "The answer is incomplete.",
   failed: "The answer failed",
@@ -41,6 +89,7 @@ export const ENGLISH = {
   repaired: "Pieces were missing on the way. This is the stored text, fetched again.",
   unverified: "The text could not be compared with the stored one.",
   cached: "from cache",
+  cachedHelp: "The same was asked before; this is the answer that was kept.",
   tokens: (count) => `${count} tokens`,
 };
 
@@ -58,3 +107,17 @@ const INCOMPLETE = {
   refusal: "The model declined to go on.",
   interrupted: "The provider broke off. This is what arrived.",
 };
+
+const UNITS = [
+  ["year", 365 * 86_400_000],
+  ["month", 30 * 86_400_000],
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+];
+
+/** `5 minutes ago`, `yesterday` */
+function ago(ms) {
+  const [unit, length] = UNITS.find(([, each]) => ms >= each) ?? [];
+  return unit ? new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(ms / length), unit) : "just now";
+}

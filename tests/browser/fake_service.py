@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +20,18 @@ POLICY = "default-src 'self'; script-src 'self'; style-src 'self'"
 PAGE = """<!doctype html><html lang="en"><title>A site</title><script type="module" src="/static/widget.js"></script>
 <ai-chat token-url="/token"></ai-chat></html>"""
 
-LINKS = {"self": "/ai/v1/chat/g1", "events": "/ai/v1/chat/g1/events", "cancel": "/ai/v1/chat/g1/cancel"}
+#: The same, with the conversations of before.
+HISTORY_PAGE = PAGE.replace("<ai-chat ", "<ai-chat history ")
+
+
+def links(id: str) -> dict[str, str]:
+    path = f"/ai/v1/chat/{id}"
+    return {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel", "feedback": f"{path}/feedback"}
+
+
+LINKS = links("g1")
+
+CONVERSATIONS = "/ai/v1/conversations"
 
 
 @dataclass
@@ -33,6 +45,7 @@ class Reply:
     status: int = 200
     content_type: str = "application/json"
     when: asyncio.Event | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,17 +76,81 @@ def refusal(status: int, code: str, message: str = "No.", **more: Any) -> Reply:
     return answer({"error": code, "message": message, "request_id": "r1", **more}, status)
 
 
-def accepted(when: asyncio.Event | None = None) -> Reply:
-    body = {"id": "g1", "status": "queued", "conversation_id": "c1", "links": LINKS, "ticket": "ticket-1"}
+def accepted(when: asyncio.Event | None = None, id: str = "g1", conversation: str = "c1") -> Reply:
+    body = {"id": id, "status": "queued", "conversation_id": conversation, "links": links(id), "ticket": "ticket-1"}
     return answer(body, 202, when)
+
+
+def allowance(reply: Reply, remaining: int, *, reset_seconds: int = 120) -> Reply:
+    """`reply` with what it says of the visitor's requests."""
+    reply.headers = {
+        "RateLimit-Limit": "30",
+        "RateLimit-Remaining": str(remaining),
+        "RateLimit-Reset": str(reset_seconds),
+        "RateLimit-Policy": "30;w=300",
+    }
+    return reply
+
+
+def struck(limit: str, retry_after: int) -> Reply:
+    """The answer to a POST that a limit refuses."""
+    message = f"Too much at once. Try again in {retry_after} s."
+    refused = refusal(429, "rate_limited", message, limit=limit, retry_after=retry_after)
+    return allowance(refused, 0, reset_seconds=retry_after)
+
+
+def told(status: str, text: str = "", error: Mapping[str, Any] | None = None, id: str = "g1") -> dict[str, Any]:
+    """What is told of a generation."""
+    ended = status not in ("queued", "running")
+    result = {"text": text, "finish_reason": "stop" if ended else None, "model": "m", "provider": "p"}
+    return {
+        "id": id,
+        "status": status,
+        "result": result if text else None,
+        "tokens": {"in": 3, "out": 5} if ended else {"in": None, "out": None},
+        "error": error,
+        "cached": False,
+        "last_event_id": None,
+        "links": links(id),
+    }
 
 
 def state(status: str, text: str = "", error: Mapping[str, Any] | None = None) -> Reply:
     """What a poll gets."""
-    ended = status not in ("queued", "running")
-    result = {"text": text, "finish_reason": "stop" if ended else None, "model": "m", "provider": "p"}
-    tokens = {"in": 3, "out": 5} if ended else {"in": None, "out": None}
-    return answer({"id": "g1", "status": status, "result": result if text else None, "tokens": tokens, "error": error})
+    return answer(told(status, text, error))
+
+
+def turn(
+    id: str, message: str, text: str, parent: str | None = None, status: str = "done", **more: Any
+) -> dict[str, Any]:
+    """A turn as a conversation tells it."""
+    return {
+        **told(status, text, id=id),
+        "parent": parent,
+        "message": message,
+        "route": "chat",
+        "created_at": "2025-01-01T12:00:00Z",
+        "feedback": None,
+        "history": {"turns": 0, "dropped": 0, "tokens": 0},
+        **more,
+    }
+
+
+def entry(
+    id: str, title: str, *, turns: int = 1, busy: bool = False, updated_at: str = "2025-01-01T12:00:00Z"
+) -> dict[str, Any]:
+    """A conversation as the list tells it."""
+    times = {"created_at": "2025-01-01T11:00:00Z", "updated_at": updated_at}
+    return {"id": id, "title": title, **times, "turns": turns, "busy": busy}
+
+
+def listed(*entries: Mapping[str, Any], next: str | None = None) -> Reply:
+    return answer({"conversations": entries, "next": next})
+
+
+def conversation(id: str, *turns: Mapping[str, Any], next: str | None = None, title: str = "T") -> Reply:
+    about = entry(id, title, busy=any(each["status"] in ("queued", "running") for each in turns))
+    return answer(about | {"turns": turns, "next": next})
 
 
 def stream(*frames: str | asyncio.Event, retry_ms: int = 20) -> Reply:
@@ -127,6 +204,11 @@ class FakeService:
         self.polls = [state("running")]
         self.cancels = [answer({"id": "g1", "status": "running", "links": LINKS}, 202)]
         self.tokens = [answer({"token": "token-1", "expires_in": 900}, 201)]
+        self.lists = [listed()]
+        self.conversations = [refusal(404, "not_found", "There is no such thing.")]
+        self.renames = [answer(entry("c1", "Renamed"))]
+        self.deletes = [Reply(status=204)]
+        self.ratings = [answer({"id": "g1", "rating": "up", "comment": ""})]
         self.seen: list[Seen] = []
         self.origin = ""
         self._connections: set[asyncio.Task[None]] = set()
@@ -165,17 +247,22 @@ class FakeService:
             writer.close()
 
     def _reply(self, method: str, path: str) -> Reply:
-        replies = {
-            ("POST", "/ai/v1/chat"): self.posts,
-            ("GET", LINKS["events"]): self.streams,
-            ("GET", LINKS["self"]): self.polls,
-            ("POST", LINKS["cancel"]): self.cancels,
-            ("POST", "/token"): self.tokens,
-        }.get((method, path))
-        if replies is not None:
-            return replies[0] if len(replies) == 1 else replies.pop(0)
-        if path == "/":
-            return Reply((PAGE,), content_type="text/html")
+        for pattern, replies in (
+            ("POST /ai/v1/chat", self.posts),
+            (r"GET /ai/v1/chat/\w+/events", self.streams),
+            (r"GET /ai/v1/chat/\w+", self.polls),
+            (r"POST /ai/v1/chat/\w+/cancel", self.cancels),
+            (r"POST /ai/v1/chat/\w+/feedback", self.ratings),
+            (f"GET {CONVERSATIONS}", self.lists),
+            (rf"GET {CONVERSATIONS}/\w+", self.conversations),
+            (rf"PATCH {CONVERSATIONS}/\w+", self.renames),
+            (rf"DELETE {CONVERSATIONS}/\w+", self.deletes),
+            ("POST /token", self.tokens),
+        ):
+            if re.fullmatch(pattern, f"{method} {path}"):
+                return replies[0] if len(replies) == 1 else replies.pop(0)
+        if path in ("/", "/history"):
+            return Reply((PAGE if path == "/" else HISTORY_PAGE,), content_type="text/html")
         file = STATIC / path.removeprefix("/static/")
         if path.startswith("/static/") and file.is_file():
             return Reply((file.read_text(),), content_type=mimetypes.guess_type(file.name)[0] or "text/plain")
@@ -202,6 +289,7 @@ async def _give(reply: Reply, writer: asyncio.StreamWriter) -> None:
         f"Content-Security-Policy: {POLICY}",
         "Cache-Control: no-store",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in reply.headers.items()),
     )
     writer.write("\r\n".join((*head, "", "")).encode())
     for part in reply.parts:

@@ -60,13 +60,13 @@ async def test_a_message_is_posted_once_and_its_answer_streamed(fake: FakeServic
     assert "authorization" not in events.headers
 
 
-async def test_the_conversation_goes_on_with_the_next_message(fake: FakeService, page: Page) -> None:
-    fake.streams = [WHOLE]
+async def test_the_conversation_goes_on_after_the_turn_that_is_shown(fake: FakeService, page: Page) -> None:
+    fake.posts, fake.streams = [accepted(id="g1"), accepted(id="g2")], [WHOLE]
     for message in ("one", "two"):
         await send(page, message)
         await expect_end(page, "Hello world")
     first, second = fake.requests("POST", "/ai/v1/chat")
-    assert second.json == {"message": "two", "conversation_id": "c1"}
+    assert second.json == {"message": "two", "conversation_id": "c1", "parent": "g1"}
     assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
 
 
@@ -277,7 +277,8 @@ async def test_an_end_without_all_the_text_is_said(fake: FakeService, page: Page
     await expect(page.get_by_text("The provider broke off. This is what arrived.")).to_be_visible()
 
 
-async def test_a_failed_answer_can_be_tried_again_as_a_new_request(fake: FakeService, page: Page) -> None:
+async def test_a_failed_answer_can_be_tried_again_beside_it(fake: FakeService, page: Page) -> None:
+    fake.posts = [accepted(id="g1"), accepted(id="g2")]
     fake.streams = [stream(started(), delta("1-1", "Hel"), failed("1-2", "Hel")), WHOLE]
     await send(page, "Question")
     await expect(page.get_by_role("alert")).to_contain_text("The answer failed. Too slow.")
@@ -287,8 +288,9 @@ async def test_a_failed_answer_can_be_tried_again_as_a_new_request(fake: FakeSer
     await expect_end(page, "Hello world")
     first, second = fake.requests("POST", "/ai/v1/chat")
     assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
-    assert second.json["message"] == "Question"
-    await expect(page.get_by_role("article", name="You")).to_have_count(1)
+    assert second.json == {"regenerate": "g1"}
+    await expect(page.get_by_role("article", name="You")).to_have_text("Question")
+    await expect(page.get_by_role("group", name="Version 2 of 2")).to_be_visible()
 
 
 async def test_a_failure_that_will_stay_offers_no_second_try(fake: FakeService, page: Page) -> None:
@@ -362,6 +364,7 @@ async def test_a_visitor_whom_nobody_knows_is_told_what_to_do(fake: FakeService,
 
 async def test_a_token_is_renewed_before_it_expires(fake: FakeService, page: Page) -> None:
     fake.tokens = [answer({"token": f"token-{n}", "expires_in": 0}) for n in (1, 2)]
+    fake.posts = [accepted(id=f"g{n}") for n in (1, 2)]
     fake.streams = [stream(started(run), delta(f"{run}-1", f"{run}"), done(f"{run}-2", f"{run}")) for run in (1, 2)]
     for expected in (1, 2):
         await send(page)
@@ -372,12 +375,12 @@ async def test_a_token_is_renewed_before_it_expires(fake: FakeService, page: Pag
 async def test_an_overloaded_server_is_given_its_time_before_the_same_request_goes_again(
     fake: FakeService, page: Page
 ) -> None:
-    fake.posts = [refusal(429, "rate_limited", "Too many requests.", retry_after=2), accepted()]
+    fake.posts = [refusal(503, "overloaded", "Too much work.", retry_after=2), accepted()]
     fake.streams = [WHOLE]
     await send(page)
-    await expect(page.get_by_role("alert")).to_contain_text("Not sent. Too many requests.")
-    await expect(page.get_by_role("button", name="Try again in 2 s")).to_be_disabled()
-    await page.get_by_role("button", name="Try again", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("Not sent. Too much work. You can try again in 2 s.")
+    await expect(page.get_by_role("button", name="Try again")).to_be_disabled()
+    await page.get_by_role("button", name="Try again").click()
     await expect_end(page, "Hello world")
     assert len({post.headers["idempotency-key"] for post in fake.requests("POST", "/ai/v1/chat")}) == 1
 

@@ -4,7 +4,7 @@ from playwright.async_api import Locator, Page
 
 
 async def send(page: Page, message: str = "Hi") -> None:
-    box = page.get_by_label("Message")
+    box = page.get_by_label("Message", exact=True)
     await box.fill(message)
     await box.press("Enter")
 
