@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import unlimited
+
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -25,7 +27,7 @@ def running_service(data: Path, **settings: str) -> Iterator[str]:
     with (
         (data / "log").open("wb") as log,
         subprocess.Popen(
-            command, cwd=ROOT, env=env | settings, stdout=subprocess.PIPE, stderr=log, text=True
+            command, cwd=ROOT, env=env | unlimited.ENVIRONMENT | settings, stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
         printed = _Printed(process)

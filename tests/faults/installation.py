@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests import unlimited
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.faults.durations import Durations
 from tests.faults.proxy import Proxy
@@ -136,7 +137,7 @@ class Installation:
             "STREAMER_WORKER_THREADS": "40",
             "STREAMER_ROUTES": str(self.folder / "routes.toml"),
         }
-        return {**kept, **given, **self.durations.environment, **self._more, **(more or {})}
+        return {**kept, **unlimited.ENVIRONMENT, **given, **self.durations.environment, **self._more, **(more or {})}
 
     # Processes
 

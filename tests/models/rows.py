@@ -1,5 +1,6 @@
 """Rows that tests start from, in any state, and the database's clock in a test's hand."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -69,7 +70,8 @@ def reread(row: Generation) -> Generation:
 
 
 def queued(settings: Settings, *, message: str = "hello", route: Route = ROUTE, **columns: Any) -> Generation:
-    """A generation that waits, in a conversation of its own."""
+    """A generation that waits, in a conversation of its own, however many do."""
+    settings = dataclasses.replace(settings, max_open_per_visitor=1_000_000, max_open_per_tenant=1_000_000)
     return changed(admit(request(message, route=route), settings).generation, **columns)
 
 

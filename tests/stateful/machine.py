@@ -83,6 +83,8 @@ class Protocol(RuleBasedStateMachine):
             max_unsent_bytes=kept,
             sweep_seconds=3.0,
             renew_seconds=4.0,
+            max_open_per_visitor=1000,
+            cache_seconds=0.0,
         )
         self.world = World(self._ground.client, settings, route, self._ground.tenant_id, self._ground.use_clock)
         self.world.post()

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests import unlimited
 from tests.streamer.frames import Event, parse
 
 COMMAND = Path(sys.executable).with_name("streamer")
@@ -44,7 +45,7 @@ class Product:
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=environ | ours | dict(settings or {}),
+                env=environ | unlimited.ENVIRONMENT | ours | dict(settings or {}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -48,9 +48,14 @@ def fake() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 def settings(settings: Settings, fake: FakeOpenAI) -> Settings:
-    """Renewals come often, and the provider is the fake one."""
+    """Renewals come often, the provider is the fake one, and it is asked each time."""
     return dataclasses.replace(
-        settings, openai_base_url=fake.url, openai_api_key="sk-test", renew_seconds=0.01, finish_flush_seconds=10.0
+        settings,
+        openai_base_url=fake.url,
+        openai_api_key="sk-test",
+        renew_seconds=0.01,
+        finish_flush_seconds=10.0,
+        cache_seconds=0.0,
     )
 
 
