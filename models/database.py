@@ -58,7 +58,7 @@ def connect(settings: Settings, *, migrating: bool = False) -> Database:
 
     Raises SettingInvalid, in one line, where it can't be opened or its schema is not up to date.
     """
-    bound = _sqlite(_sqlite_path(settings))
+    bound = _sqlite(sqlite_path(settings))
     database.initialize(bound)
     try:
         with database.connection_context():
@@ -94,7 +94,8 @@ def read_now() -> float:
     return boot_clock()
 
 
-def _sqlite_path(settings: Settings) -> Path:
+def sqlite_path(settings: Settings) -> Path:
+    """The file of the database, whether it is there or not. Raises SettingInvalid."""
     url = settings.database_url
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))

@@ -20,9 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; what the operator can mend is one line on stderr."""
     chosen = _parser().parse_args(arguments)
     try:
-        settings = Settings.from_environ(
-            data=chosen.data, host=getattr(chosen, "host", None), port=getattr(chosen, "port", None)
-        )
+        settings = chosen.read(data=chosen.data, host=getattr(chosen, "host", None), port=getattr(chosen, "port", None))
         return int(chosen.run(settings, chosen))
     except StreamerError as error:
         return _fail(str(error), NOT_POSSIBLE)
@@ -55,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument("--url", help="where people reach the service, if not where `streamer up` answers")
     _add_keys(commands)
     _add_routes(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -84,10 +83,17 @@ def _add_routes(commands: Any) -> None:
     show.add_argument("--json", action="store_true", dest="as_json", help="for programs, with every value")
 
 
+def _add_doctor(commands: Any) -> None:
+    doctor = _command(commands, "doctor", _doctor)
+    doctor.add_argument("--json", action="store_true", dest="as_json", help="for programs")
+    doctor.add_argument("--online", action="store_true", help="also try to connect to each provider's host")
+    doctor.set_defaults(read=Settings.from_good_environ)  # a wrong variable is one of its lines
+
+
 def _command(commands: Any, name: str, run: Command, text: str = "") -> argparse.ArgumentParser:
     parser = _described(commands.add_parser(name, help=cli_help.SUMMARIES[text or name]), text or name)
     parser.add_argument("--data", metavar="FOLDER", help="the data folder (default ./data)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, read=Settings.from_environ)
     return parser
 
 
@@ -164,3 +170,9 @@ def _routes_show(settings: Settings, chosen: argparse.Namespace) -> int:
     from streamer.routes_command import show
 
     return show(settings, chosen.name, as_json=chosen.as_json)
+
+
+def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.doctor.command import doctor
+
+    return doctor(settings, online=chosen.online, in_json=chosen.as_json)

@@ -21,6 +21,7 @@ SUMMARIES = {
     "routes": "Check the routes' file, and show what holds for each route.",
     "routes check": "Print every mistake of the routes' file with its line and key, or how many routes are fine.",
     "routes show": "Print all routes, or one, with the values that hold: the file's, else the settings'.",
+    "doctor": "Look at everything that the service needs, and say what to change. It changes nothing and prints no secret.",
 }
 
 EXAMPLES = {
@@ -49,6 +50,7 @@ EXAMPLES = {
     "routes": ["streamer routes check", "streamer routes show chat"],
     "routes check": ["streamer routes check", "streamer routes check /srv/streamer/streamer.toml"],
     "routes show": ["streamer routes show", "streamer routes show chat", "streamer routes show --json"],
+    "doctor": ["streamer doctor", "streamer doctor --data /srv/streamer --online", "streamer doctor --json"],
 }
 
 SETTINGS = {
@@ -77,6 +79,16 @@ SETTINGS = {
         "cache_seconds",
         "max_requests",
         "request_window_seconds",
+    ],
+    "doctor": [
+        "data",
+        "redis_url",
+        "broker_url",
+        "database_url",
+        "secret",
+        "routes_file",
+        "openai_api_key",
+        "no_color",
     ],
 }
 

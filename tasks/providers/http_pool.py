@@ -31,7 +31,7 @@ class Pool:
         assert parts.hostname, "the registry has checked the address"
         self._host = parts.hostname
         self._port = parts.port or _PORTS[parts.scheme]
-        self._tls = _tls() if parts.scheme == "https" else None
+        self._tls = tls_context() if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
         self._family: int = socket.AF_UNSPEC  # the kind of address that answered last
         self._idle: dict[Connection, asyncio.TimerHandle] = {}
@@ -93,7 +93,7 @@ class Pool:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Trusts the authorities that come with the package and those of the machine. Reading them takes some 50 ms, once."""
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()

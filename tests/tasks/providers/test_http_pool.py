@@ -1,10 +1,8 @@
 """HTTP connections: kept when whole, closed at once when not, bounded, and never mixing two responses."""
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from models.errors import ProviderProtocolBroken, ProviderTimeout, ProviderUnrea
 from tasks.providers import http_pool
 from tasks.providers.http_connection import MAX_WAITING_BYTES, Connection
 from tasks.providers.http_pool import Pool
+from tests.fakes.certificate import make_certificate
 from tests.fakes.http_server import Exchange, FakeServer
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
@@ -301,16 +300,7 @@ async def test_connecting_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A key and a certificate for 127.0.0.1 in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    file = tmp_path / "server.pem"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    command = [openssl, "req", "-x509", *kind, *names, "-keyout", str(file), "-out", str(tmp_path / "cert.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    file.write_text(file.read_text() + (tmp_path / "cert.pem").read_text())
-    return file
+    return make_certificate(tmp_path)
 
 
 async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(
@@ -322,7 +312,7 @@ async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(
         pool = Pool(f"https://127.0.0.1:{server.port}", 5)
         with pytest.raises(ProviderUnreachable, match="SSLCertVerificationError"):
             await pool.take()
-        monkeypatch.setattr(http_pool, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+        monkeypatch.setattr(http_pool, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
         pool = Pool(f"https://127.0.0.1:{server.port}", 5)
         assert [await _exchange(pool) for _ in range(2)] == [(200, b"ok")] * 2
         assert server.open == 1

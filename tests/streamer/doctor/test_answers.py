@@ -1,0 +1,63 @@
+"""What the doctor sees of routes and providers."""
+
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.settings import Settings
+from streamer.doctor import answers
+from streamer.doctor.check import Check, Verdict, carry_out
+from tests.fakes.certificate import make_certificate
+from tests.fakes.openai_server import FakeOpenAI
+from tests.streamer.doctor.finding import found, only
+from tests.streamer.doctor.healthy import Healthy
+
+CANARY = "sk-canary-0123456789"
+
+
+@pytest.fixture
+def keyed(settings: Settings) -> Settings:
+    return replace(settings, openai_api_key=CANARY)
+
+
+def test_the_built_in_route_is_fine(settings: Settings) -> None:
+    assert only(answers.routes, settings).found == "chat, which is built in: there is no file"
+    assert only(answers.providers, settings).found == "demo for chat: needs no key"
+    assert only(answers.hosts, settings).found == "demo needs no network"
+
+
+def test_every_mistake_of_the_file_is_a_line(settings: Settings) -> None:
+    (settings.data_path / "streamer.toml").write_text(
+        '[routes.a]\nmodell = "demo:echo"\n[routes.b]\nmodel = "demmo:x"\n'
+    )
+    lines = found(answers.routes, settings)
+    assert [verdict for verdict, _ in lines] == ["failed"] * 3
+    assert any("streamer.toml:2: routes.a.modell: unknown key; did you mean model?" in words for _, words in lines)
+
+
+def test_a_providers_key_is_told_to_be_there_and_not_told(keyed: Settings) -> None:
+    assert only(answers.providers, keyed).found == "openai for chat: OPENAI_API_KEY is set"
+
+
+def test_a_provider_without_its_key_is_told(settings: Settings) -> None:
+    (line,) = carry_out([Check("providers", answers.providers)], replace(settings, model="openai:o3"))
+    assert (line.finding.verdict, "OPENAI_API_KEY" in line.finding.found) == (Verdict.FAILED, True)
+
+
+def test_a_host_that_listens_is_told_and_gets_no_request(keyed: Settings) -> None:
+    with FakeOpenAI() as upstream:
+        assert only(answers.hosts, replace(keyed, openai_base_url=upstream.url)).verdict is Verdict.OK
+        assert upstream.calls == 0
+    finding = only(answers.hosts, replace(keyed, openai_base_url=upstream.url))
+    assert (finding.verdict, "Connection refused" in finding.found) == (Verdict.FAILED, True)
+    assert "OPENAI_BASE_URL" in finding.change
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told(keyed: Settings, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(make_certificate(tmp_path))
+    with Healthy(context) as upstream:
+        finding = only(answers.hosts, replace(keyed, openai_base_url=f"https://127.0.0.1:{upstream.port}"))
+    assert (finding.verdict, "certificate that can't be trusted" in finding.found) == (Verdict.FAILED, True)
