@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from peewee import SQL, DoubleField, ForeignKeyField, TextField
+from peewee import SQL, AutoField, DoubleField, ForeignKeyField, TextField
 
 from models.database import Table, read_now
 from models.tenant import Tenant
@@ -14,6 +14,7 @@ from models.tenant import Tenant
 class Conversation(Table):
     """Made at first use. `title` is what a list shows. From `deleted_at` on nobody finds it, and its name is free again."""
 
+    id = AutoField()
     tenant = ForeignKeyField(Tenant)
     visitor = TextField()
     name = TextField()

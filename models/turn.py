@@ -5,6 +5,8 @@ A turn is a generation: one question and its answer.
 
 from typing import NamedTuple
 
+from models.conversation import Conversation
+from models.conversation_list import Place
 from models.database import database
 from models.generation import Generation, Status
 
@@ -54,3 +56,19 @@ def turns_before(row: Generation, max_characters: int) -> list[Turn]:
     return [
         Turn(Status(status), bool(loaded), question or "", answer or "") for status, loaded, question, answer in found
     ]
+
+
+def page_of_turns(conversation: Conversation, limit: int, before: Place | None) -> list[Generation]:
+    """Up to `limit` turns of all branches, newest first, that are older than the place `before`."""
+    query = Generation.select().where(Generation.conversation == conversation)
+    if before is not None:
+        query = query.where(
+            (Generation.created_at < before.time)
+            | ((Generation.created_at == before.time) & (Generation.id < before.name))
+        )
+    return list(query.order_by(Generation.created_at.desc(), Generation.id.desc()).limit(limit))
+
+
+def place_of_turn(row: Generation) -> Place:
+    """Where the turn stands among all turns of its conversation."""
+    return Place(row.created_at, row.id)

@@ -15,7 +15,7 @@ from models.redis_address import broker_url, redis_url
 from models.route_file import load_routes
 from models.secret import load_secret
 from models.settings import Settings
-from streamer import chat, event_stream, health, pages, session
+from streamer import chat, conversations, event_stream, feedback, health, pages, session
 from streamer.auth import Authenticator
 from streamer.error_handlers import exception_handlers
 from streamer.event_stream import PATH, EventStream
@@ -32,7 +32,16 @@ from tasks.sweeper import Sweeper
 #: Seconds that a stop waits for a sweep under way, which a Redis that hangs may hold up: its thread ends with the process then.
 SWEEP_END_SECONDS = 2.0
 
-papers = Papers([*session.operations, *chat.operations, *event_stream.operations, *health.operations])
+papers = Papers(
+    [
+        *session.operations,
+        *chat.operations,
+        *event_stream.operations,
+        *feedback.operations,
+        *conversations.operations,
+        *health.operations,
+    ]
+)
 
 routes = [*routes_of(papers.operations), *pages.routes]
 

@@ -63,11 +63,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call. `endpoint` is None where something else than Starlette's table answers."""
+    """One call. `endpoint` is None where something else than Starlette's table answers.
+
+    `pattern`: what that table matches, where a part of `path` may hold slashes.
+    """
 
     id: str
     method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
+    pattern: str | None = None
     endpoint: Endpoint | None
     group: str
     summary: str
@@ -97,7 +101,7 @@ def routes_of(operations: Sequence[Operation]) -> list[Route]:
     paths: dict[str, dict[str, Endpoint]] = {}
     for each in operations:
         if each.endpoint is not None:
-            paths.setdefault(each.path, {})[each.method] = each.endpoint
+            paths.setdefault(each.pattern or each.path, {})[each.method] = each.endpoint
     return [Route(path, _dispatching(methods), methods=list(methods)) for path, methods in paths.items()]
 
 

@@ -118,7 +118,7 @@ async def test_a_message_becomes_a_committed_row_a_queued_id_and_what_one_needs_
         "id": body["id"],
         "status": "queued",
         "conversation_id": "c1",
-        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
+        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel", "feedback": f"{path}/feedback"},
         "ticket": body["ticket"],
     }
     assert not any(body["ticket"] in link for link in body["links"].values())
@@ -682,7 +682,8 @@ async def test_a_poll_tells_how_it_stands_from_the_queue_to_the_end(
         "tokens": {"in": None, "out": None},
         "error": None,
         "last_event_id": None,
-        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
+        "cached": False,
+        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel", "feedback": f"{path}/feedback"},
     }
     assert queued.headers["retry-after"] == "1"
 
