@@ -96,7 +96,8 @@ export class ConversationRow {
 
   async #carryOut(act) {
     const form = this.#form;
-    form.inert = true;
+    if (form.getAttribute("aria-busy") === "true") return;
+    form.setAttribute("aria-busy", "true"); // not `inert`, which drops the focus
     try {
       await act();
       if (this.#form === form) this.#close();

@@ -13,10 +13,10 @@ const CSS_TEXT = `
   position: absolute; inset: 0 auto 0 0; z-index: 2; display: flex; flex-direction: column; width: min(19rem, 86%);
   background: var(--raised); visibility: hidden; translate: -102% 0; transition: translate 0.2s ease-out, visibility 0.2s;
 }
-.open .drawer { visibility: visible; translate: none; box-shadow: 0 0 40px rgb(0 0 0 / 0.2); }
+.open .drawer { visibility: visible; translate: none; transition: translate 0.2s ease-out; box-shadow: 0 0 40px rgb(0 0 0 / 0.2); }
 .beside .drawer { position: static; width: auto; visibility: visible; translate: none; border-inline-end: 1px solid var(--line); box-shadow: none; transition: none; }
 .shade { position: absolute; inset: 0; z-index: 1; background: rgb(0 0 0 / 0.35); opacity: 0; visibility: hidden; transition: opacity 0.2s, visibility 0.2s; }
-.open .shade { opacity: 1; visibility: visible; }
+.open .shade { opacity: 1; visibility: visible; transition: opacity 0.2s; }
 .closer { position: absolute; inset: 0.7rem 0.6rem auto auto; width: 2.4rem; height: 2.4rem; font-size: 1.1rem; }
 
 .list { flex: 1; min-height: 0; padding: 0.75rem 0.6rem max(1rem, env(safe-area-inset-bottom)); overflow-y: auto; scrollbar-width: thin; scrollbar-color: var(--line) transparent; font-size: 0.9rem; }

@@ -172,7 +172,7 @@ def delta(at: str, text: str) -> str:
     return frame("delta", at, text=text)
 
 
-def done(at: str, text: str, status: str = "done", finish_reason: str = "stop") -> str:
+def done(at: str, text: str, status: str = "done", finish_reason: str = "stop", *, cached: bool = False) -> str:
     """The terminal event of an answer whose stored text is `text`."""
     usage = {"input": 3, "output": 5, "cached": 0, "cache_write": 0, "reasoning": 0, "source": "provider"}
     return frame(
@@ -186,7 +186,7 @@ def done(at: str, text: str, status: str = "done", finish_reason: str = "stop") 
         cost_micros=None,
         sha256=sha256(text.encode()).hexdigest(),
         length=len(text),
-        cached=False,
+        cached=cached,
     )
 
 
