@@ -53,6 +53,6 @@ def row(name: str, fault: str) -> Callable[[Show], Show]:
 
 def all_rows() -> dict[str, Row]:
     """Every row by its name, in the matrix's order."""
-    from tests.faults import client_rows, process_rows, redis_rows, store_rows  # noqa: F401 - they register
+    from tests.faults import client_rows, limit_rows, process_rows, redis_rows, store_rows  # noqa: F401 - they register
 
     return dict(sorted(_MATRIX.rows.items(), key=lambda item: (int(item[0][1:].rstrip("abc")), item[0])))
