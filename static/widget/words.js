@@ -53,7 +53,7 @@ export const ENGLISH = {
 
   readyIn: (time) => `You can try again in ${time}.`,
   ready: "You can try again now.",
-  rest: (count, time) => `${count === 0 ? "No message" : count === 1 ? "1 message" : `${count} messages`} left for the next ${time}`,
+  rest: (count, time) => `${["No message", "1 message"][count] ?? `${count} messages`} left, one more in ${time}`,
   limits: {
     requests: "That was a lot of messages in a short time.",
     visitor_generations: "Many of your answers are still being written.",

@@ -28,7 +28,7 @@ max_calls = 1
 
 
 async def empty(page: Page) -> None:
-    await expect(page.get_by_role("button", name="What happens when I press Send?")).to_be_visible()
+    await expect(page.get_by_role("button", name="What happens when I press Send?", exact=True)).to_be_visible()
 
 
 async def streaming(page: Page) -> None:
@@ -38,7 +38,7 @@ async def streaming(page: Page) -> None:
 
 async def stopped(page: Page) -> None:
     await streaming(page)
-    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_role("button", name="Stop", exact=True).click()
     await expect(page.locator(".meta")).to_be_visible()
 
 

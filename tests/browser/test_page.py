@@ -31,7 +31,7 @@ async def expect_end(page: Page) -> None:
     await expect(page.get_by_role("article", name="Assistant").last).to_have_attribute(
         "aria-busy", "false", timeout=LONG_MS
     )
-    await expect(page.get_by_role("button", name="New chat")).to_be_visible()
+    await expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
 
 
 async def poll(page: Page, address: str) -> Any:
@@ -51,7 +51,7 @@ async def test_the_printed_address_opens_a_chat_that_answers(chat_page: str, pag
     await expect(text).to_contain_text(BEGINNING)
     begun = await text.inner_text()
     assert END not in begun, "it is shown while it grows"
-    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    await expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     await expect_end(page)
     await expect(text).to_contain_text(END)
     stored = await poll(page, chat_page)
@@ -64,7 +64,7 @@ async def test_the_printed_address_opens_a_chat_that_answers(chat_page: str, pag
 
 async def test_a_suggested_prompt_is_sent_by_a_click(chat_page: str, page: Page) -> None:
     await page.goto(chat_page)
-    await page.get_by_role("button", name="What happens when I press Send?").click()
+    await page.get_by_role("button", name="What happens when I press Send?", exact=True).click()
     await expect(page.get_by_role("article", name="You")).to_have_text("What happens when I press Send?")
     await expect(last_text(page)).to_contain_text(BEGINNING)
 
@@ -74,7 +74,7 @@ async def test_a_reload_in_the_middle_of_an_answer_loses_and_doubles_nothing(cha
     await expect(text).to_contain_text(BEGINNING)
     await page.reload()
     await expect(last_text(page)).to_contain_text(BEGINNING)
-    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    await expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     await page.reload()
     await expect_end(page)
     stored = await poll(page, chat_page)
@@ -87,18 +87,18 @@ async def test_a_reload_in_the_middle_of_an_answer_loses_and_doubles_nothing(cha
 async def test_stop_keeps_what_was_read_and_is_what_is_stored(chat_page: str, page: Page) -> None:
     text = await ask(page, chat_page, "Stop me", route="long")
     await expect(text).to_contain_text("Chapter 1")
-    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_role("button", name="Stop", exact=True).click()
     await expect(page.locator(".meta")).to_have_text("Stopped")
     await expect_end(page)
     stored = await poll(page, chat_page)
     assert (stored["status"], stored["result"]["text"]) == ("cancelled", await text.text_content())
     await expect(page.locator("#verified")).to_have_text("✓ SHA-256")
-    await expect(page.get_by_label("Message")).to_be_focused()
+    await expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
 async def test_the_next_message_belongs_to_the_same_conversation(chat_page: str, page: Page) -> None:
     await ask(page, chat_page, "One")
-    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_role("button", name="Stop", exact=True).click()
     await expect_end(page)
     async with page.expect_request("**/ai/v1/chat") as sent:
         await send(page, "Two")
@@ -123,7 +123,7 @@ async def test_a_provider_that_fails_is_shown_with_its_code_and_a_retry(chat_pag
     assert stored["status"] == "error"
     await expect(page.get_by_role("alert").last).to_contain_text(stored["error"]["code"])
     assert stored["error"]["retryable"]
-    await page.locator("ai-chat").evaluate("(chat) => chat.removeAttribute('route')")
+    await page.locator("ai-chat").evaluate("(chat) => chat.setAttribute('route', 'chat')")
     await page.get_by_role("button", name="Try again").click()
     await expect(last_text(page)).to_contain_text(BEGINNING)
     await expect(page.get_by_role("alert")).to_have_count(0)
@@ -173,7 +173,7 @@ async def test_a_second_tab_shows_the_same_answer_as_it_grows(chat_page: str, pa
         await page.get_by_role("button", name="Second tab").click()
     other = await opened.value
     await expect(last_text(other)).to_contain_text(BEGINNING)
-    await expect(other.get_by_role("button", name="Stop")).to_be_visible()
+    await expect(other.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     await expect_end(page)
     await expect_end(other)
     assert await last_text(other).text_content() == await text.text_content()
@@ -198,20 +198,20 @@ async def test_the_copied_curl_command_holds_the_token_that_the_page_does_not_sh
 
 async def test_the_keyboard_alone_is_enough(chat_page: str, page: Page) -> None:
     await page.goto(chat_page)
-    await page.get_by_role("button", name="What happens when I press Send?").focus()
+    await page.get_by_role("button", name="What happens when I press Send?", exact=True).focus()
     for label in ("What if I reload the page while you answer?", "Who gets to see the provider's key?"):
         await page.keyboard.press("Tab")
-        await expect(page.get_by_role("button", name=label)).to_be_focused()
+        await expect(page.get_by_role("button", name=label, exact=True)).to_be_focused()
     await page.keyboard.press("Tab")
-    await expect(page.get_by_label("Message")).to_be_focused()
+    await expect(page.get_by_label("Message", exact=True)).to_be_focused()
     await page.keyboard.type("By keyboard")
     await page.keyboard.press("Enter")
     await expect(last_text(page)).to_contain_text(BEGINNING)
     await page.keyboard.press("Tab")
-    await expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    await expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     await page.keyboard.press("Enter")
     await expect_end(page)
-    await expect(page.get_by_label("Message")).to_be_focused()
+    await expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (800, 600), (1280, 800), (1920, 1080)])
@@ -225,7 +225,7 @@ async def test_nothing_is_wider_than_the_window_and_the_composer_is_in_sight(
     assert size == [width, height]
     log = page.get_by_role("log")
     assert await log.evaluate("(log) => log.scrollWidth <= log.clientWidth")
-    box = await page.get_by_role("button", name="Stop").bounding_box()
+    box = await page.get_by_role("button", name="Stop", exact=True).bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= width
     assert box["y"] + box["height"] <= height
@@ -235,9 +235,9 @@ async def test_what_happens_underneath_unfolds_on_a_narrow_screen(chat_page: str
     await page.set_viewport_size({"width": 360, "height": 740})
     await ask(page, chat_page, "Underneath")
     await expect(page.locator("#generation-id")).to_be_hidden()
-    await page.get_by_text("Underneath", exact=True).first.click()
+    await page.locator("#inside summary").click()
     await expect(page.locator("#generation-id")).to_be_visible()
-    await expect(page.get_by_label("Message")).to_be_in_viewport()
+    await expect(page.get_by_label("Message", exact=True)).to_be_in_viewport()
 
 
 async def test_whoever_prefers_less_motion_gets_none(chat_page: str, browser: Browser) -> None:

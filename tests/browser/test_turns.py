@@ -232,9 +232,9 @@ async def test_the_rest_of_the_allowance_is_said_when_it_is_low(fake: FakeServic
     await ask(page, "First", "One")
     await expect(rest).to_be_hidden()
     await ask(page, "Second", "Two")
-    await expect(rest).to_contain_text("2 messages left for the next")
+    await expect(rest).to_contain_text("2 messages left, one more in")
     await ask(page, "Third", "Three")
-    await expect(rest).to_contain_text("No message left for the next")
+    await expect(rest).to_contain_text("No message left, one more in")
 
 
 async def test_a_service_whose_links_name_no_feedback_is_rated_all_the_same(fake: FakeService, page: Page) -> None:
