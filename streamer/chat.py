@@ -25,7 +25,7 @@ from models.generation import Generation, Status, find_owned
 from models.kill_point import reach
 from models.ownership import request_cancel
 from streamer.admit import admit
-from streamer.chat_body import KEY, ChatBody, asked
+from streamer.chat_body import KEY, RULE, ChatBody, asked
 from streamer.chat_state import ChatState, Links, links_of, state_of
 from streamer.operation import Answer, Operation, Parameter, routes_of
 from streamer.rate_limit_headers import RATE_LIMIT_HEADERS, rate_limit_headers
@@ -183,6 +183,7 @@ operations = [
             )
         ],
         body=ChatBody,
+        body_rule=RULE,
         answers={
             202: Answer(
                 "The request is kept.",

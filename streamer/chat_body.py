@@ -42,6 +42,34 @@ class ChatBody(StrictBody, frozen=True):
     route: Annotated[str, Meta(description="`chat`, or the named turn's, where it is left out.")] | UnsetType = UNSET
 
 
+_LEFT_OUT = {"type": "null"}
+_OF_NAMED_TURN = {"conversation_id": _LEFT_OUT, "parent": _LEFT_OUT}
+
+#: What `_check` checks, as JSON Schema.
+RULE = {
+    "oneOf": [
+        {
+            "required": ["message"],
+            "properties": {"regenerate": _LEFT_OUT, "edit": _LEFT_OUT},
+            "anyOf": [
+                {"properties": {"parent": _LEFT_OUT}},
+                {"required": ["conversation_id"], "properties": {"conversation_id": {"type": "string"}}},
+            ],
+        },
+        {
+            "required": ["regenerate"],
+            "not": {"required": ["message"]},
+            "properties": {"regenerate": {"type": "string"}, "edit": _LEFT_OUT, **_OF_NAMED_TURN},
+        },
+        {
+            "required": ["edit", "message"],
+            "properties": {"edit": {"type": "string"}, "regenerate": _LEFT_OUT, **_OF_NAMED_TURN},
+        },
+    ],
+    "examples": [{"message": "What is a hash table?"}],
+}
+
+
 async def asked(services: Services, visitor: Visitor, body: Body[ChatBody], key: str | None) -> Request:
     """What the body asks for. `key`: the Idempotency-Key.
 

@@ -130,10 +130,10 @@ class _Call:
         for media, content in answer.get("content", {}).items():
             if media == "application/json":
                 found += self._fields("field", content["schema"])
-            for kind, schema in content.get("x-events", {}).items():
-                said = _words(self._schemas.resolved(schema).get("description", ""))
-                found += f'<p class="event"><code>{kind}</code> {said}</p>'
-                found += self._fields("data", schema)
+            for event in content["schema"].get("oneOf", ()):
+                kind, says = event["properties"]["event"]["const"], event["properties"]["data"]["contentSchema"]
+                said = _words(self._schemas.resolved(says).get("description", ""))
+                found += f'<p class="event"><code>{kind}</code> {said}</p>' + self._fields("data", says)
         return found
 
     def _headers(self, answer: Json) -> str:

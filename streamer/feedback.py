@@ -87,6 +87,10 @@ operations = [
         description="Once an answer has ended, as often as you like: the last word counts, and null takes it back.",
         parameters=[GENERATION_ID],
         body=FeedbackBody,
+        body_rule={
+            "anyOf": [{"properties": {"rating": {"type": "string"}}}, {"properties": {"comment": {"maxLength": 0}}}],
+            "examples": [{"rating": "up", "comment": "Short and clear."}],
+        },
         answers={200: Answer("What is kept of it now.", Rated)},
         raises=[NotFound],
     ),

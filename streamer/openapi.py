@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from models.errors import Overloaded, RateLimited, StreamerError, Unauthorized, Unavailable
+from models.event import Kind
 from streamer.error_body import ErrorBody, body_of
 from streamer.error_handlers import STATUSES
 from streamer.operation import Answer, Credential, Operation, Parameter
@@ -123,7 +124,9 @@ def _operation(each: Operation, types: _Types) -> Json:
         "parameters": [_parameter(parameter, types) for parameter in each.parameters],
     }
     if each.body is not None:
-        found["requestBody"] = {"required": True, "content": _json(types.schema(each.body))}
+        schema = types.schema(each.body)
+        whole = {"allOf": [schema, dict(each.body_rule)]} if each.body_rule else schema
+        found["requestBody"] = {"required": True, "content": _json(whole)}
     return {**found, "responses": _responses(each, types)}
 
 
@@ -156,14 +159,23 @@ def _answer(answer: Answer, types: _Types) -> Json:
         found["headers"] = _headers(answer.headers, types)
     if isinstance(answer.content, str):
         media: Json = {"schema": {"type": "object" if answer.content == "application/json" else "string"}}
-        if answer.events:
-            media["x-events"] = {str(kind): types.schema(payload) for kind, payload in answer.events.items()}
+        if answer.events:  # before 3.2 the schema of an event stream is that of each of its events
+            media["schema"] = {"oneOf": [_event(kind, types.schema(says)) for kind, says in answer.events.items()]}
         if answer.example:
             media["example"] = answer.example
         found["content"] = {answer.content: media}
     elif answer.content is not None:
         found["content"] = _json(types.schema(answer.content))
     return found
+
+
+def _event(kind: Kind, says: Json) -> Json:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": says}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"id": {"type": "string"}, "event": {"const": str(kind)}, "data": data},
+    }
 
 
 def _refusal(error: type[StreamerError], types: _Types) -> Json:

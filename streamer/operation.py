@@ -79,6 +79,8 @@ class Operation:
     credentials: Sequence[Credential] = (Credential.VISITOR,)
     parameters: Sequence[Parameter] = ()
     body: type[msgspec.Struct] | None = None
+    body_rule: Mapping[str, Any] = field(default_factory=dict)
+    """JSON Schema of what the body's type can't say: which fields go together."""
     answers: Mapping[int, Answer]
     raises: Sequence[type[StreamerError]] = field(default=())
     """What it raises beside what follows from its body and its credentials."""

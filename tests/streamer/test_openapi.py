@@ -100,11 +100,21 @@ def test_a_call_is_described_by_its_types() -> None:
     assert list(answer["headers"]) == ["Location"]
 
 
+def test_a_body_keeps_to_what_its_type_can_not_say_as_well() -> None:
+    rule = {"properties": {"size": {"multipleOf": 2}}}
+    call = document([replace(MAKE, body_rule=rule)])["paths"]["/things"]["post"]
+    schema = call["requestBody"]["content"]["application/json"]["schema"]
+
+    assert schema == {"allOf": [{"$ref": "#/components/schemas/Wish"}, rule]}
+
+
 def test_a_stream_names_its_kinds_of_events() -> None:
     look = document([LOOK])["paths"]["/things"]["get"]
     media = look["responses"]["200"]["content"]["text/event-stream"]
 
-    assert media["x-events"] == {"queued": {"$ref": "#/components/schemas/Queued"}}
+    (event,) = media["schema"]["oneOf"]
+    assert event["properties"]["event"] == {"const": "queued"}
+    assert event["properties"]["data"]["contentSchema"] == {"$ref": "#/components/schemas/Queued"}
     assert media["example"] == ": hello"
     assert look["security"] == [{}, {"apiKey": ["admin"]}]
 
