@@ -35,6 +35,9 @@ AWAY = (OperationalError, InterfaceError, sqlite3.OperationalError)
 #: Seconds that a statement waits for another process's SQLite transaction.
 BUSY_SECONDS = 5
 
+#: Milliseconds for which others may have to wait while the write-ahead file is emptied.
+TRUNCATE_MS = 100
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -89,6 +92,16 @@ def returned(statement: Any) -> list[Any]:
     return list(statement.execute())
 
 
+def truncate_wal() -> bool:
+    """Empties SQLite's write-ahead file, in which stands what was erased a moment ago. False: others were in the way."""
+    database.execute_sql(f"PRAGMA busy_timeout = {TRUNCATE_MS}")
+    try:
+        busy, *_ = database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        database.execute_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    return not busy
+
+
 def read_now() -> float:
     """The database's clock, in seconds."""
     return boot_clock()
@@ -105,10 +118,17 @@ def sqlite_path(settings: Settings) -> Path:
 
 
 def _sqlite(path: Path) -> SqliteDatabase:
-    # WAL and synchronous=NORMAL survive any kill of a process; a power loss may cost the last commits.
+    # WAL and synchronous=NORMAL survive any kill of a process; a power loss may cost the last commits. With secure_delete
+    # what is erased is overwritten: 100 rows of 10 KB take 12 ms instead of 2, and texts that grow take no longer.
     bound = SqliteDatabase(
         str(path),
-        pragmas={"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "cache_size": -16000},
+        pragmas={
+            "journal_mode": "wal",
+            "synchronous": "normal",
+            "foreign_keys": 1,
+            "cache_size": -16000,
+            "secure_delete": 1,
+        },
         timeout=BUSY_SECONDS,
         lock_type="IMMEDIATE",
     )

@@ -87,6 +87,23 @@ def end_unheld(
     return rows[0] if rows else None
 
 
+def end_unbegun(row: Generation) -> Generation:
+    """Ends a cancelled generation that no run has begun, so that nobody has seen anything of it; others as they are.
+
+    One that is queued again after a run has text that viewers saw: a sweeper ends it, by what its log holds.
+    """
+    if row.status != Status.QUEUED or row.run != 0:
+        return row
+    ending = Ending(status=Status.CANCELLED, finish_reason="cancelled")
+    return end_unheld(row, ending, text="", reasoning="", tool_calls=None) or row
+
+
+def is_unsaid(generation_id: str) -> bool:
+    """Whether an ended generation is there whose terminal event may be missing: asked before its log is made again."""
+    unsaid = Generation.terminal_id.is_null(False) & ~Generation.terminal_published
+    return bool(Generation.select().where((Generation.id == generation_id) & unsaid).exists())
+
+
 def mark_published(generation_id: str) -> None:
     """Notes that the log holds the terminal event, so that nobody looks for it again."""
     Generation.update(terminal_published=True).where(Generation.id == generation_id).execute()

@@ -94,6 +94,13 @@ class EventLog:
             results += await self._append(appends[start : start + PIPELINE_COMMANDS])
         return results
 
+    async def append_one(self, append: Append) -> EventId | None:
+        """Appends to one log, and returns its tail afterwards. Raises what went wrong."""
+        (result,) = await self.append([append])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
     async def _append(self, appends: Sequence[Append]) -> list[EventId | Exception | None]:
         if not self._sha:
             self._sha = await self.client.script_load(_APPEND)
@@ -127,9 +134,12 @@ class EventLog:
             pipeline.xrevrange(log_key(each), count=1)
         return [EventId.parse(entries[0][0].decode()) if entries else None for entries in await pipeline.execute()]
 
-    async def delete(self, generation_id: str) -> None:
-        """Erases a log."""
-        await self.client.delete(log_key(generation_id))
+    async def delete(self, *generation_ids: str) -> None:
+        """Erases logs in one round trip, a command each."""
+        pipeline = self.client.pipeline(transaction=False)
+        for each in generation_ids:
+            pipeline.delete(log_key(each))
+        await pipeline.execute()
 
     async def nudge_cancel(self, generation_id: str) -> None:
         """Tells the holder to look at the cancel flag now rather than at its next renewal."""

@@ -35,6 +35,11 @@ def claim_turn(name: str, owner: str, period_seconds: float) -> bool:
     return won > 0
 
 
+def hurry(name: str) -> None:
+    """Lets the work `name` be due again at once: there is more of it."""
+    Schedule.update(next_at=now()).where(Schedule.name == name).execute()
+
+
 def beat(worker_id: str, host: str, pid: int, running: int) -> None:
     """Says that the worker lives, and how many generations it holds."""
     Worker.insert(id=worker_id, host=host, pid=pid, started_at=now(), heartbeat_at=now(), running=running).on_conflict(

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.database import database
-from models.ending import Ending, end_unheld
+from models.ending import end_unbegun
 from models.errors import (
     BadRequest,
     ConversationBusy,
@@ -99,7 +99,7 @@ async def get_chat(request: Request) -> Response:
 
     row = await look()
     if row is not None and not row.ended and wait_seconds > 0:
-        await _wait_for_end(services, row.id, wait_seconds)
+        await wait_for_end(services, row.id, wait_seconds)
         row = await look()
     if row is None:
         raise NotFound
@@ -116,7 +116,7 @@ def _wait_seconds(request: Request, services: Services) -> float:
     return min(float(given), services.settings.max_wait_seconds)
 
 
-async def _wait_for_end(services: Services, generation_id: str, seconds: float) -> None:
+async def wait_for_end(services: Services, generation_id: str, seconds: float) -> None:
     """Returns when the generation has ended, the time is over or the process drains."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -142,19 +142,13 @@ async def cancel_chat(request: Request) -> Response:
 
 
 def _cancel(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
-    """Flags an open generation; one that no run has begun is ended at once, and its events come from a sweeper.
-
-    One that is queued again after a run has text that viewers saw: a sweeper ends it, by what its log holds.
-    """
+    """Flags an open generation; one that no run has begun is ended at once, and its events come from a sweeper."""
     with database.atomic():
         row = find_owned(generation_id, tenant_id, visitor)
         if row is None or row.ended:
             return row
         row = request_cancel(generation_id)
-        if row is not None and row.status == Status.QUEUED and row.run == 0:
-            ending = Ending(status=Status.CANCELLED, finish_reason="cancelled")
-            row = end_unheld(row, ending, text="", reasoning="", tool_calls=None) or row
-        return row
+        return None if row is None else end_unbegun(row)
 
 
 ETAG = Parameter(name="ETag", place="header", description="The tag of this answer, for `If-None-Match`.")

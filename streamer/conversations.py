@@ -1,18 +1,23 @@
 """`/ai/v1/conversations`: what a visitor has talked about; list, read, rename, erase."""
 
+import contextlib
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
+from starlette.responses import Response
 
 from models.conversation import MAX_TITLE, rename
 from models.conversation_list import Entry, find_entry, list_conversations, place_of
-from models.errors import BadRequest, NotFound
+from models.erasure import mark_deleted
+from models.errors import BadRequest, NotFound, Unavailable
+from models.event_log import LOG_AWAY
 from models.feedback import Feedback, feedback_on
 from models.generation import Generation
 from models.turn import page_of_turns, place_of_turn
+from streamer.chat import wait_for_end
 from streamer.chat_state import ChatState, fields_of
 from streamer.feedback import Opinion, opinion_of
 from streamer.operation import Answer, Operation, Parameter, routes_of
@@ -20,9 +25,14 @@ from streamer.page import CURSOR, LIMIT, cursor_of, limit_of, page_of
 from streamer.services import Services
 from streamer.strict_json import StrictBody, read_body
 from streamer.struct_response import StructResponse
+from tasks.eraser import erase
 
 #: Entries of a page where nobody says how many.
 CONVERSATIONS_A_PAGE, TURNS_A_PAGE = 20, 100
+
+#: Seconds that a deletion waits for an answer to stop, and answers that it erases itself; a sweeper does the rest.
+STOP_SECONDS = 3.0
+DELETE_ROWS = 2000
 
 
 class TitleBody(StrictBody, frozen=True):
@@ -83,6 +93,13 @@ class ConversationState(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class Deleting(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody finds it any more; it is erased when its answer has stopped."""
+
+    id: str
+    status: Literal["deleting"] = "deleting"
+
+
 async def get_conversations(request: Request) -> StructResponse:
     """`GET /ai/v1/conversations` → 200 `{"conversations", "next"}`, the one with the newest turn first."""
     services: Services = request.state.services
@@ -131,6 +148,27 @@ async def patch_conversation(request: Request) -> StructResponse:
     if entry is None:
         raise NotFound
     return StructResponse(entry_of(entry))
+
+
+async def delete_conversation(request: Request) -> Response:
+    """`DELETE /ai/v1/conversations/{id}` → 204 erased, or 202 `{"id", "status": "deleting"}` while an answer is being stopped.
+
+    It is gone from every look-up at once. What can't be erased now is erased by a sweeper.
+    """
+    services: Services = request.state.services
+    visitor = await services.auth.visitor(request.headers)
+    name = request.path_params["id"]
+    marked = await services.threads.run(mark_deleted, visitor.tenant_id, visitor.user, name)
+    if marked is None:
+        raise NotFound
+    if marked.running is not None:
+        with contextlib.suppress(*LOG_AWAY):  # the renewal brings the flag as well
+            await services.log.nudge_cancel(marked.running)
+        await wait_for_end(services, marked.running, STOP_SECONDS)
+    with contextlib.suppress(*LOG_AWAY, Unavailable):
+        if await erase(marked.conversation_id, services.log, services.threads.run, max_rows=DELETE_ROWS):
+            return Response(status_code=204)
+    return StructResponse(Deleting(id=name), 202)
 
 
 def entry_of(entry: Entry) -> ConversationEntry:
@@ -205,6 +243,22 @@ operations = [
         parameters=[CONVERSATION_ID],
         body=TitleBody,
         answers={200: Answer("The conversation as the list has it.", ConversationEntry)},
+        raises=[NotFound],
+    ),
+    Operation(
+        id="delete_conversation",
+        method="DELETE",
+        path="/ai/v1/conversations/{id}",
+        pattern="/ai/v1/conversations/{id:path}",
+        endpoint=delete_conversation,
+        group="Conversations",
+        summary="Erase a conversation",
+        description="Nobody finds it any more from now on. An answer under way is stopped first; what was paid for it stays known.",
+        parameters=[CONVERSATION_ID],
+        answers={
+            204: Answer("Erased, with its answers, their events and what was thought of them."),
+            202: Answer("An answer is still being stopped; it is erased after that.", Deleting),
+        },
         raises=[NotFound],
     ),
 ]

@@ -232,6 +232,8 @@ class Hub:
         if not away:  # else the next tick looks again
             for channel in idle:
                 channel.touched = max(channel.touched, now)
+        if not away:
+            self._spawn(self._leave_erased([each for each, tail in zip(idle, tails, strict=True) if tail is None]))
         behind = [
             channel
             for channel, tail in zip(idle, tails, strict=True)
@@ -242,6 +244,19 @@ class Hub:
             row = ended.get(channel.id)
             if row is not None:
                 channel.end_from_row(row)
+
+    async def _leave_erased(self, logless: list[Channel]) -> None:
+        """Lets the viewers of erased generations go; only what has no log can be one."""
+        if not logless:
+            return
+        try:
+            there = await self._threads.run(_there, [channel.id for channel in logless])
+        except Unavailable:  # the next tick looks again
+            return
+        for channel in logless:
+            if channel.id not in there and not channel.ended:
+                for viewer in channel.viewers:
+                    viewer.close("deleted", reconnect=False)
 
     # Tasks
 
@@ -268,6 +283,10 @@ async def _in_time(task: asyncio.Task[T]) -> T:
     if not done:
         raise TimeoutError
     return task.result()
+
+
+def _there(generation_ids: list[str]) -> set[str]:
+    return {row.id for row in Generation.select(Generation.id).where(Generation.id.in_(generation_ids))}
 
 
 def _ended(generation_ids: list[str]) -> dict[str, Generation]:

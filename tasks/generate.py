@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from models.database import read_now
 from models.database_threads import DatabaseThreads
-from models.ending import Ending, finish, mark_published
+from models.ending import Ending, finish, is_unsaid, mark_published
 from models.errors import (
     DeadlineExceeded,
     GenerationFailure,
@@ -225,8 +225,12 @@ class Generator:
 
     async def _publish_end(self, ended: Generation, publisher: Publisher) -> None:
         """The terminal event, from the committed row. Where Redis is away, a sweeper does it later."""
+
+        async def confirm() -> bool:
+            return await self._threads.run(is_unsaid, ended.id)
+
         try:
-            if await complete_log(ended, publisher.tail, self._writer.append):
+            if await complete_log(ended, publisher.tail, self._writer.append, confirm):
                 await self._threads.run(mark_published, ended.id)
         except (*LOG_AWAY, Unavailable) as error:
             logger.warning("a terminal event waits for the sweeper (%s)", type(error).__name__)

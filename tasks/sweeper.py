@@ -15,10 +15,10 @@ from redis.exceptions import ResponseError
 
 from models.database import database, now, read_now
 from models.database_threads import DatabaseThreads
-from models.ending import Ending, end_unheld, mark_published
+from models.ending import Ending, end_unheld, is_unsaid, mark_published
 from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, WorkerCrashed
-from models.event import EventId, Usage
-from models.event_log import LOG_AWAY, Append, EventLog, connect_redis
+from models.event import Usage
+from models.event_log import LOG_AWAY, EventLog, connect_redis
 from models.generation import ENDED, IS_OPEN, Generation, Status
 from models.identifiers import random_name
 from models.ownership import put_back
@@ -28,6 +28,7 @@ from models.settings import Settings
 from models.transcript import Transcript, transcript_of_row, transcript_of_run
 from tasks.broker import Queue
 from tasks.estimate import estimate
+from tasks.maintenance import Maintenance
 from tasks.repair import complete_log
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Sweeper(threading.Thread):
         self._queue = queue
         self._redis_url = redis_url
         self._owner = random_name("sweeper")
+        self._maintenance = Maintenance(settings, threads, self._owner)
         self._log_away_until = 0.0
         """Until when (time.monotonic()) a Redis that was away is not waited for again, row after row."""
         self._stopping = threading.Event()
@@ -89,6 +91,7 @@ class Sweeper(threading.Thread):
             await self.recover(log)
         if self._threads.call(claim_turn, "sweep", self._owner, period):
             await self.sweep(log)
+        await self._maintenance.take_turns(log)
 
     async def recover(self, log: EventLog) -> None:
         """Takes up what lost its worker. Raises Unavailable where the database or the queue is away."""
@@ -210,15 +213,12 @@ class Sweeper(threading.Thread):
         if time.monotonic() < self._log_away_until:
             return
 
-        async def append(each: Append) -> EventId | None:
-            (result,) = await log.append([each])
-            if isinstance(result, Exception):
-                raise result
-            return result
+        async def confirm() -> bool:
+            return self._threads.call(is_unsaid, row.id)
 
         try:
             (tail,) = await log.tails([row.id])
-            if await complete_log(row, tail, append):
+            if await complete_log(row, tail, log.append_one, confirm):
                 self._threads.call(mark_published, row.id)
         except LOG_AWAY as error:
             self._note_log_away(error)

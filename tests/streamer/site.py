@@ -37,10 +37,10 @@ class Site:
         content = {} if body is None else {"json": body}
         return await self.client.request(method, path, headers=headers, **content)
 
-    async def ask(self, message: str, conversation: str = "c", user: str = "u1", **more: Any) -> Answer:
-        """A posted turn that nobody has begun."""
-        body = {"message": message, "conversation_id": conversation} | more
-        response = await self.call("POST", "/ai/v1/chat", body, user)
+    async def ask(self, message: str, conversation: str = "c", user: str = "u1", **more: str) -> Answer:
+        """A posted turn that nobody has begun. `more`: headers."""
+        body = {"message": message, "conversation_id": conversation}
+        response = await self.call("POST", "/ai/v1/chat", body, user, **more)
         assert response.status_code == 202, response.text
         return await self.answer(response)
 

@@ -1,8 +1,10 @@
 """`/ai/v1/conversations`: each visitor's own, listed, read and renamed, a page at a time."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -12,14 +14,19 @@ from peewee import Database
 from models.api_key import create_key
 from models.conversation import Conversation
 from models.database import read_now
-from models.event_log import EventLog
-from models.generation import Generation
+from models.event_log import CANCEL_CHANNEL, EventLog
+from models.feedback import Feedback
+from models.generation import Generation, Status
 from models.secret import Secret
 from models.settings import Settings
+from streamer import conversations
 from streamer.conversations import time_of
 from streamer.page import MAX_LIMIT
+from tasks.maintenance import Maintenance
 from tests.models.rows import SENT, changed, other_tenant
 from tests.streamer.conftest import bearer
+from tests.streamer.eventually import eventually
+from tests.streamer.frames import parse
 from tests.streamer.site import Site, running_site
 
 LIST = "/ai/v1/conversations"
@@ -227,6 +234,138 @@ async def test_a_title_that_is_none_is_refused(site: Site, body: Any) -> None:
     assert Conversation.get().title == "hello"
 
 
+# Deleting
+
+
+async def gone(site: Site, *rows: Generation) -> None:
+    """Nothing of the conversation, nor of its answers, is found any more, whoever asks."""
+    ids = [row.id for row in rows]
+    assert Generation.select().where(Generation.id.in_(ids)).count() == 0
+    assert await site.log.tails(ids) == [None] * len(ids)
+    for row in rows:
+        for method, suffix in (("GET", ""), ("GET", "?wait=1"), ("POST", "/cancel")):
+            assert (await site.call(method, f"/ai/v1/chat/{row.id}{suffix}")).status_code == 404
+        assert (await site.call("POST", f"/ai/v1/chat/{row.id}/feedback", {"rating": "up"})).status_code == 404
+        assert (await site.call("POST", "/ai/v1/chat", {"regenerate": row.id})).status_code == 404
+
+
+@pytest.mark.parametrize("status", ["done", "incomplete", "cancelled", "error"])
+async def test_what_has_ended_is_erased_at_once(site: Site, status: str) -> None:
+    first = await site.turn("one", "first")
+    second = await site.turn("two", "second", status=status)
+    other = await site.turn("other", conversation="other")
+    await site.call("POST", f"/ai/v1/chat/{first.id}/feedback", {"rating": "up"})
+
+    response = await site.call("DELETE", f"{LIST}/c")
+
+    assert (response.status_code, response.content) == (204, b"")
+    await gone(site, first, second)
+    assert (await names(site))[0] == ["other"]
+    assert await site.log.tails([other.id]) != [None]
+    assert Feedback.select().count() == 0
+    for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"title": "t"})):
+        assert (await site.call(method, f"{LIST}/c", body)).status_code == 404
+
+
+async def test_what_is_queued_is_ended_and_its_viewers_are_told_before_it_is_erased(site: Site) -> None:
+    answer = await site.ask("one")
+    row = await answer.row()
+    viewer = await site.services.hub.join(answer.id, None)
+
+    response = await site.call("DELETE", f"{LIST}/c")
+
+    assert response.status_code == 204
+    await eventually(lambda: viewer.channel.ended)
+    end = parse(viewer.take()[0])[-1]
+    assert (end.kind, end.data["status"]) == ("done", "cancelled")
+    site.services.hub.leave(viewer)
+    await gone(site, row)
+
+
+async def test_what_runs_is_stopped_by_its_worker_and_its_viewers_are_told(site: Site) -> None:
+    first = await site.turn("one")
+    answer = await site.ask("two")
+    await answer.begin()
+    await answer.say("half")
+    viewer = await site.services.hub.join(answer.id, None)
+
+    async with site.log.client.pubsub() as heard:
+        await heard.subscribe(CANCEL_CHANNEL)
+        assert await heard.get_message(timeout=5)
+        deleting = asyncio.create_task(site.call("DELETE", f"{LIST}/c"))
+        message: Any = await heard.get_message(timeout=5)
+    assert message["data"].decode() == answer.id
+    row = await answer.row()
+    assert row.cancel_requested_at is not None
+    await answer.finish(status=Status.CANCELLED)
+
+    assert (await asyncio.wait_for(deleting, 2.5)).status_code == 204
+    end = parse(viewer.take()[0])[-1]
+    assert (end.kind, end.data["status"]) == ("done", "cancelled")
+    site.services.hub.leave(viewer)
+    await gone(site, first, row)
+
+
+async def test_what_does_not_stop_in_time_is_gone_for_everybody_and_erased_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "STOP_SECONDS", 0.1)
+    answer = await site.ask("one", idempotency_key="k")
+    await answer.begin()
+    await answer.say("half")
+
+    response = await site.call("DELETE", f"{LIST}/c")
+
+    assert (response.status_code, response.json()) == (202, {"id": "c", "status": "deleting"})
+    assert (await names(site))[0] == []
+    for method, path in (("GET", f"{LIST}/c"), ("DELETE", f"{LIST}/c"), ("GET", f"/ai/v1/chat/{answer.id}")):
+        assert (await site.call(method, path)).status_code == 404
+    body = {"message": "one", "conversation_id": "c"}
+    assert (await site.call("POST", "/ai/v1/chat", body, idempotency_key="k")).status_code == 404
+    assert (await site.call("POST", "/ai/v1/chat", body)).status_code == 202
+
+    row = await answer.finish(status=Status.CANCELLED)
+    await Maintenance(site.services.settings, site.services.threads, "owner").erase(site.log)
+    await gone(site, row)
+    assert [each.name for each in Conversation.select()] == ["c"]
+
+
+async def test_two_deletions_at_once_do_no_harm(site: Site) -> None:
+    rows = [await site.turn(f"{number}") for number in range(3)]
+
+    answers = await asyncio.gather(*(site.call("DELETE", f"{LIST}/c") for _ in range(5)))
+
+    assert sorted(each.status_code for each in answers) == [204, 404, 404, 404, 404]
+    await gone(site, *rows)
+
+
+async def test_a_viewer_who_missed_the_end_is_let_go(
+    live: Settings, database: Database, api_key: str, log: EventLog
+) -> None:
+    async with running_site(replace(live, idle_check_seconds=0.1), log, api_key) as site:
+        answer = await site.ask("one")
+        await answer.begin()
+        viewer = await site.services.hub.join(answer.id, None)
+        Generation.delete().where(Generation.id == answer.id).execute()
+        await site.log.delete(answer.id)
+
+        await eventually(lambda: viewer.closing == ("deleted", False))
+        site.services.hub.leave(viewer)
+
+
+async def test_who_watches_what_waits_in_the_queue_is_not_let_go(
+    live: Settings, database: Database, api_key: str, log: EventLog
+) -> None:
+    async with running_site(replace(live, idle_check_seconds=0.05), log, api_key) as site:
+        answer = await site.ask("one")
+        viewer = await site.services.hub.join(answer.id, None)
+        looked = viewer.channel.touched
+        await eventually(lambda: viewer.channel.touched > looked + 0.2)
+
+        assert viewer.closing is None
+        site.services.hub.leave(viewer)
+
+
 # Whose
 
 
@@ -240,7 +379,7 @@ async def test_two_visitors_and_two_tenants_never_meet(site: Site, secret: Secre
     for headers in (site.headers("u2"), site.headers("u1", foreign)):
         assert (await site.client.get(LIST, headers=headers)).json()["conversations"] == []
         told = set()
-        for method, body in (("GET", None), ("PATCH", {"title": "theirs"})):
+        for method, body in (("GET", None), ("PATCH", {"title": "theirs"}), ("DELETE", None)):
             for name in ("c", "nothing", "%00", "x" * 5000, ""):
                 given = headers | {"x-request-id": "r"}
                 content = {} if body is None else {"json": body}
@@ -259,5 +398,5 @@ async def test_two_visitors_and_two_tenants_never_meet(site: Site, secret: Secre
 
 async def test_without_a_credential_nothing_is_told(site: Site) -> None:
     await site.turn("hello")
-    for method, path in (("GET", LIST), ("GET", f"{LIST}/c"), ("PATCH", f"{LIST}/c")):
+    for method, path in (("GET", LIST), ("GET", f"{LIST}/c"), ("PATCH", f"{LIST}/c"), ("DELETE", f"{LIST}/c")):
         assert (await site.client.request(method, path)).status_code == 401
