@@ -131,8 +131,9 @@ def _limit(value: int) -> str:
 
 def port(settings: Settings) -> Iterator[Finding]:
     """Whether the port is free, or ours already."""
-    url = running_url(settings) or public_url(settings.host, settings.port)
-    if settings.port and _is_ours(url):
+    running = running_url(settings)
+    url = running or public_url(settings.host, settings.port)
+    if (running or settings.port) and _is_ours(url):
         yield ok(f"the service answers at {url}")
         return
     try:
