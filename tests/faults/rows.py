@@ -1,5 +1,6 @@
 """The matrix: a row has a name, a fault, and a function that shows what holds."""
 
+import importlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ def row(name: str, fault: str) -> Callable[[Show], Show]:
 
 def all_rows() -> dict[str, Row]:
     """Every row by its name, in the matrix's order."""
-    from tests.faults import client_rows, limit_rows, process_rows, redis_rows, store_rows  # noqa: F401 - they register
+    for path in Path(__file__).parent.glob("*_rows.py"):
+        importlib.import_module(f"{__package__}.{path.stem}")  # it registers its rows
 
     return dict(sorted(_MATRIX.rows.items(), key=lambda item: (int(item[0][1:].rstrip("abc")), item[0])))
