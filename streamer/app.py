@@ -24,6 +24,7 @@ from streamer.middleware import middleware
 from streamer.operation import routes_of
 from streamer.papers import Papers
 from streamer.services import Services
+from streamer.unread_body import UnreadBodies
 from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
 from tasks.route_checks import load_checked_routes
@@ -67,9 +68,13 @@ class Application:
         # A redirect would carry the query, and so a ticket, into a header.
         self._starlette.router.redirect_slashes = False
         self._events: ASGIApp | None = None
+        self._guarded = UnreadBodies(self._dispatch)
         self.hub: Hub | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._guarded(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._events is not None and PATH.fullmatch(scope["path"]):
             await self._events(scope, receive, send)
         else:
