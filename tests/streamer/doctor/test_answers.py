@@ -1,6 +1,9 @@
 """What the doctor sees of routes and providers."""
 
+import contextlib
+import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +13,7 @@ from models.settings import Settings
 from streamer.doctor import answers
 from streamer.doctor.check import Check, Verdict, carry_out
 from tests.fakes.certificate import make_certificate
-from tests.fakes.openai_server import FakeOpenAI
 from tests.streamer.doctor.finding import found, only
-from tests.streamer.doctor.healthy import Healthy
 
 CANARY = "sk-canary-0123456789"
 
@@ -46,18 +47,45 @@ def test_a_provider_without_its_key_is_told(settings: Settings) -> None:
     assert (line.finding.verdict, "OPENAI_API_KEY" in line.finding.found) == (Verdict.FAILED, True)
 
 
-def test_a_host_that_listens_is_told_and_gets_no_request(keyed: Settings) -> None:
-    with FakeOpenAI() as upstream:
-        assert only(answers.hosts, replace(keyed, openai_base_url=upstream.url)).verdict is Verdict.OK
-        assert upstream.calls == 0
-    finding = only(answers.hosts, replace(keyed, openai_base_url=upstream.url))
+def test_a_host_that_listens_is_told_and_is_sent_nothing(keyed: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = replace(keyed, openai_base_url=f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        assert only(answers.hosts, there).verdict is Verdict.OK
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.recv(100) == b""
+    finding = only(answers.hosts, there)
     assert (finding.verdict, "Connection refused" in finding.found) == (Verdict.FAILED, True)
     assert "OPENAI_BASE_URL" in finding.change
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told(keyed: Settings, tmp_path: Path) -> None:
+def shake_hands_once(listening: socket.socket, context: ssl.SSLContext) -> None:
+    """Takes one connection and offers it the certificate of `context`."""
+    connection, _ = listening.accept()
+    with connection, contextlib.suppress(OSError):  # an SSLError is one: the client hangs up
+        context.wrap_socket(connection, server_side=True).close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told(
+    keyed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(make_certificate(tmp_path))
-    with Healthy(context) as upstream:
-        finding = only(answers.hosts, replace(keyed, openai_base_url=f"https://127.0.0.1:{upstream.port}"))
-    assert (finding.verdict, "certificate that can't be trusted" in finding.found) == (Verdict.FAILED, True)
+    context.load_cert_chain(file)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = replace(keyed, openai_base_url=f"https://127.0.0.1:{listening.getsockname()[1]}/v1")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(shake_hands_once, listening, context)
+            finding = only(answers.hosts, there)
+        assert (finding.verdict, "certificate that can't be trusted" in finding.found) == (Verdict.FAILED, True)
+        monkeypatch.setattr(answers, "tls_context", lambda: ssl.create_default_context(cafile=file))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(shake_hands_once, listening, context)
+            assert only(answers.hosts, there).verdict is Verdict.OK
+
+
+def test_a_host_that_speaks_no_tls_is_told(keyed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "CONNECT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # it takes connections and says nothing
+        there = replace(keyed, openai_base_url=f"https://127.0.0.1:{listening.getsockname()[1]}/v1")
+        assert "did not answer within 0.05 s" in only(answers.hosts, there).found
