@@ -35,9 +35,10 @@ def claim_turn(name: str, owner: str, period_seconds: float) -> bool:
     return won > 0
 
 
-def hurry(name: str) -> None:
-    """Lets the work `name` be due again at once: there is more of it."""
-    Schedule.update(next_at=now()).where(Schedule.name == name).execute()
+def hurry(name: str, within_seconds: float = 0.0) -> None:
+    """Lets the work `name` be due within so many seconds, if it is later: there is something to do."""
+    due = now() + within_seconds
+    Schedule.update(next_at=due).where((Schedule.name == name) & (Schedule.next_at > due)).execute()
 
 
 def beat(worker_id: str, host: str, pid: int, running: int) -> None:

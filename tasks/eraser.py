@@ -1,6 +1,6 @@
 """Erases a conversation that is marked deleted: its end is told, its logs go, then its rows."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from models.ending import is_unsaid, mark_published
@@ -13,7 +13,11 @@ from models.erasure import (
 )
 from models.event_log import EventLog
 from models.generation import Generation
+from models.periodic import hurry
 from tasks.repair import complete_log
+
+#: The turn in which SQLite's write-ahead file is emptied, and the seconds in which that comes after an erasure.
+TRUNCATE, TRUNCATE_WITHIN_SECONDS = "truncate", 10.0
 
 #: Runs a statement: in a thread of the process, or in the caller's own.
 Run = Callable[..., Coroutine[Any, Any, Any]]
@@ -31,9 +35,15 @@ async def erase(conversation_id: int, log: EventLog, run: Run, *, max_rows: int)
         ids = await run(find_erasable, conversation_id)
         if not ids:
             break
-        await log.delete(*ids)
-        await run(erase_generations, ids)
+        await erase_batch(ids, log, run)
     return bool(await run(erase_conversation, conversation_id))
+
+
+async def erase_batch(ids: Sequence[str], log: EventLog, run: Run) -> None:
+    """Erases ended answers: their logs, then their rows, and soon what SQLite's write-ahead file still holds of them."""
+    await log.delete(*ids)
+    await run(erase_generations, ids)
+    await run(hurry, TRUNCATE, TRUNCATE_WITHIN_SECONDS)
 
 
 async def _tell_end(row: Generation, log: EventLog, run: Run) -> None:

@@ -9,20 +9,22 @@ from typing import ParamSpec, TypeVar
 
 from models.database import truncate_wal
 from models.database_threads import DatabaseThreads
-from models.erasure import ERASE_ROWS, erase_generations, find_aged, find_deleted, mark_aged
+from models.erasure import ERASE_ROWS, find_aged, find_deleted, mark_aged
 from models.event_log import LOG_AWAY, EventLog
 from models.periodic import claim_turn, hurry
 from models.settings import Settings
-from tasks.eraser import erase
+from tasks.eraser import TRUNCATE, erase, erase_batch
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Seconds between two looks for what is too old, and between two times that SQLite's write-ahead file is emptied: what is
-#: erased stands in that until then.
-PURGE_SECONDS, TRUNCATE_SECONDS = 86_400.0, 60.0
+#: Seconds between two looks for what is too old.
+PURGE_SECONDS = 86_400.0
+
+#: Seconds between two times that SQLite's write-ahead file is emptied where nothing is erased.
+TRUNCATE_SECONDS = 86_400.0
 
 #: Conversations that one turn erases at most, and answers of each.
 TURN_CONVERSATIONS, TURN_ROWS = 20, 5 * ERASE_ROWS
@@ -46,8 +48,8 @@ class Maintenance:
         except LOG_AWAY as error:
             self._threads.call(hurry, "purge")
             logger.warning("what is deleted or too old waits to be erased (%s)", type(error).__name__)
-        if self._claim("truncate", TRUNCATE_SECONDS) and not self._threads.call(truncate_wal):
-            self._threads.call(hurry, "truncate")
+        if self._claim(TRUNCATE, TRUNCATE_SECONDS) and not self._threads.call(truncate_wal):
+            self._threads.call(hurry, TRUNCATE)
 
     def _claim(self, name: str, period_seconds: float) -> bool:
         return self._threads.call(claim_turn, name, self._owner, period_seconds)
@@ -68,8 +70,7 @@ class Maintenance:
         marked = self._threads.call(mark_aged, days)
         ids = self._threads.call(find_aged, days)
         if ids:
-            await log.delete(*ids)
-            self._threads.call(erase_generations, ids)
+            await erase_batch(ids, log, self._run)
         if marked or ids:
             logger.info("%d conversations and %d answers are older than %g days", marked, len(ids), days)
         return ERASE_ROWS in (marked, len(ids))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models.database import database
-from models.periodic import Schedule, Worker, beat, claim_turn, forget_worker, worker_age
+from models.periodic import Schedule, Worker, beat, claim_turn, forget_worker, hurry, worker_age
 from tests.models.rows import pass_seconds
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -88,3 +88,17 @@ def test_a_worker_that_stops_is_forgotten_with_those_long_silent(monkeypatch: py
     forget_worker("worker_a")
 
     assert [each.id for each in Worker.select()] == ["worker_b"]
+
+
+def test_work_that_is_hurried_is_due_in_time_and_never_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_turn("work", "one", 1000)
+
+    hurry("work", 10)
+    assert not claim_turn("work", "one", 1000)
+    pass_seconds(monkeypatch, 9)
+    hurry("work", 10)
+    pass_seconds(monkeypatch, 1)
+    assert claim_turn("work", "one", 1000)
+    hurry("work")
+    assert claim_turn("work", "another", 1000)
+    hurry("nothing")

@@ -21,7 +21,7 @@ from models.generation import Generation, Status
 from models.periodic import Schedule
 from models.settings import Settings
 from tasks import eraser, maintenance
-from tasks.eraser import erase
+from tasks.eraser import TRUNCATE_WITHIN_SECONDS, erase
 from tasks.maintenance import Maintenance
 from tests.models.rows import changed, pass_seconds, request, reread, running, tenant_id
 
@@ -264,6 +264,22 @@ async def test_the_write_ahead_file_is_emptied_now_and_then(
 
     await worker.take_turns(log)
 
+    assert file.stat().st_size == 0
+
+
+async def test_the_write_ahead_file_is_emptied_soon_after_an_erasure(
+    worker: Maintenance, settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.take_turns(log)
+    await turn(settings, log)
+    delete()
+    await worker.erase(log)
+    file = settings.data_path / "streamer.db-wal"
+
+    await worker.take_turns(log)
+    assert file.stat().st_size
+    pass_seconds(monkeypatch, TRUNCATE_WITHIN_SECONDS)
+    await worker.take_turns(log)
     assert file.stat().st_size == 0
 
 

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from models.database import read_now
 from models.database_threads import DatabaseThreads
+from models.erasure import erase_generations
 from models.errors import Unavailable
 from models.event import EventId, Frame, Kind, Started, Text, ToolCall, decode, encode
 from models.event_log import Append, EventLog, channel_name, connect_redis, log_key, parse_published
-from models.generation import Generation
+from models.generation import Generation, Status
 from models.ownership import claim, still_holds
 from models.settings import Settings
 from models.transcript import transcript_of_run
 from tasks.log_writer import LogWriter
 from tasks.publisher import Publisher, RunLost
-from tests.models.rows import pass_seconds, running
+from tests.models.rows import changed, pass_seconds, running
 from tests.tasks.redis_process import RedisProcess
 from tests.tasks.waiting import frames_of, until
 
@@ -391,6 +393,22 @@ async def test_an_overtaken_run_does_not_give_a_log_its_end_again(
         await publisher.complete(FLUSH_SECONDS)
 
     assert await log.read(run.id) == before[:1]
+
+
+async def test_a_run_whose_generation_was_erased_does_not_make_its_log_again(make: Make, log: EventLog) -> None:
+    run = make()
+    publisher = run.start()
+    publisher.text("a secret")
+    await settled(run)
+    changed(run.row, status=Status.CANCELLED, finished_at=read_now(), terminal_id="2-1", terminal_published=True)
+    await log.delete(run.id)
+    erase_generations([run.id])
+
+    publisher.text(", and more of it")
+    with pytest.raises(RunLost):
+        await publisher.complete(FLUSH_SECONDS)
+
+    assert await log.tails([run.id]) == [None]
 
 
 async def test_a_run_that_never_reached_redis_asks_before_it_makes_a_log_late(
