@@ -42,7 +42,8 @@ class Proxy:
         self.cut()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
         await _turns()  # and what was cut is closed
 
     def hold(self) -> None:
