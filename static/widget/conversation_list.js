@@ -21,7 +21,8 @@ export class ConversationList {
     this.more = element("button", { type: "button", className: "quiet", hidden: true, onclick: () => actions.more() }, words.more);
     this.said = element("p", { className: "said" });
     this.again = element("button", { type: "button", className: "quiet", hidden: true, onclick: () => actions.look() }, icon(ICONS.retry), words.retry);
-    this.node = element("nav", { className: "list", "aria-label": words.conversations }, this.fresh, this.rows, this.more, this.said, this.again);
+    const past = element("div", { className: "past" }, this.rows, this.more, this.said, this.again);
+    this.node = element("nav", { className: "list", "aria-label": words.conversations }, this.fresh, past);
   }
 
   /** Shows `conversations`, of which the one with the id `openId` is open (null: none). */

@@ -44,12 +44,11 @@ export class ProblemView {
 
 export const secondsUntil = (time) => (time ? Math.max(0, Math.ceil((time - Date.now()) / 1000)) : 0);
 
-/** `42 s`, `3 min 5 s`, `2 h 5 min` */
+/** `42 s`, `3 min 5 s`, `2 h 5 min`; never broken into two lines. */
 export function duration(seconds) {
-  if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
-  const [large, small] = minutes < 60 ? [`${minutes} min`, `${seconds % 60} s`] : [`${Math.floor(minutes / 60)} h`, `${minutes % 60} min`];
-  return small.startsWith("0 ") ? large : `${large} ${small}`;
+  const parts = minutes < 60 ? [[minutes, "min"], [seconds % 60, "s"]] : [[Math.floor(minutes / 60), "h"], [minutes % 60, "min"]];
+  return parts.filter(([count]) => count > 0).flat().join("\u00a0") || "0\u00a0s";
 }
 
 /** Whether it is known that the message was not taken. */

@@ -2,7 +2,7 @@
 
 const CSS_TEXT = `
 .shelf { position: relative; display: grid; grid-template: minmax(0, 1fr) / minmax(0, 1fr); overflow: hidden; }
-.shelf.beside { grid-template-columns: 15.5rem minmax(0, 1fr); }
+.shelf.beside { grid-template-columns: 16.5rem minmax(0, 1fr); }
 
 .bar { display: flex; align-items: center; gap: 0.25rem; padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); }
 .bar-title { flex: 1; min-width: 0; overflow: hidden; text-align: center; font-size: 0.9rem; font-weight: 550; text-overflow: ellipsis; white-space: nowrap; }
@@ -19,12 +19,12 @@ const CSS_TEXT = `
 .open .shade { opacity: 1; visibility: visible; transition: opacity 0.2s; }
 .closer { position: absolute; inset: 0.7rem 0.6rem auto auto; width: 2.4rem; height: 2.4rem; font-size: 1.1rem; }
 
-.list { flex: 1; min-height: 0; padding: 0.75rem 0.6rem max(1rem, env(safe-area-inset-bottom)); overflow-y: auto; scrollbar-width: thin; scrollbar-color: var(--line) transparent; font-size: 0.9rem; }
-.fresh-row { display: flex; align-items: center; gap: 0.55rem; width: 100%; min-height: 2.4rem; padding: 0.3rem 0.7rem; border: 1px solid var(--line); border-radius: 10px; background: var(--surface); font-weight: 550; text-align: start; }
-.shelf:not(.beside) .fresh-row { width: calc(100% - 3rem); }
+.list { flex: 1; display: flex; flex-direction: column; min-height: 0; font-size: 0.9rem; }
+.past { flex: 1; min-height: 0; padding: 0 0.6rem max(1rem, env(safe-area-inset-bottom)); overflow-y: auto; scrollbar-width: thin; scrollbar-color: var(--line) transparent; }
+.fresh-row { display: flex; align-items: center; gap: 0.55rem; flex: none; margin: 0.75rem 0.6rem; min-height: 2.4rem; padding: 0.3rem 0.7rem; border: 1px solid var(--line); border-radius: 10px; background: var(--surface); font-weight: 550; text-align: start; }
+.shelf:not(.beside) .fresh-row { margin-inline-end: 3.6rem; }
 .fresh-row:hover { border-color: var(--accent); }
 .fresh-row .icon { color: var(--accent); }
-.rows { margin-top: 0.75rem; }
 .row { position: relative; border-radius: 10px; }
 .row-open { display: block; width: 100%; padding: 0.4rem 0.7rem 0.45rem; border: 0; border-radius: inherit; background: transparent; text-align: start; line-height: 1.35; }
 .row:hover .row-open, .row:focus-within .row-open { background: color-mix(in srgb, var(--ink) 5%, transparent); }
@@ -35,7 +35,7 @@ const CSS_TEXT = `
 .row-tools { position: absolute; inset: auto 0.25rem 0.15rem auto; display: flex; }
 .row-tools .tool { width: 1.75rem; height: 1.6rem; font-size: 0.85rem; }
 .row-tools .tool:hover { background: color-mix(in srgb, var(--ink) 9%, transparent); }
-.list > .quiet { margin: 0.25rem 0.2rem; }
+.past > .quiet { margin: 0.25rem 0.2rem; }
 .row-form { display: flex; align-items: center; gap: 0.2rem; min-height: 3.1rem; padding: 0.3rem 0.35rem 0.3rem 0.7rem; }
 .row-form:not(.asks) { margin: 0; border: 1px solid var(--accent); border-radius: inherit; background: var(--surface); padding-inline-start: 0.3rem; }
 .row-form .tool { width: 1.75rem; }

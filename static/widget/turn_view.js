@@ -100,9 +100,9 @@ export class TurnView {
     show(this.again, settled && turn.generation.status !== "error"); // which has a button of its own
     show(this.rating.node, hasText);
     this.rating.update(turn);
-    say(this.facts, settled ? [model, usage?.output != null ? this.#words.tokens(usage.output) : null].filter(Boolean).join(" · ") : "");
+    say(this.facts, hasText ? [model, usage?.output != null ? this.#words.tokens(usage.output) : null].filter(Boolean).join(" · ") : "");
     show(this.cached, settled && cached);
-    show(this.foot, settled || (place.of > 1 && home === this.foot));
+    show(this.foot, !this.again.hidden || hasText || (place.of > 1 && home === this.foot));
   }
 
   async #copy() {

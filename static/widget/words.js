@@ -51,9 +51,9 @@ export const ENGLISH = {
   thanks: "Thank you, noted.",
   ratingFailed: (why) => `Could not be kept. ${why}`,
 
-  readyIn: (time) => `You can try again in ${time}.`,
+  readyIn: (time) => `You can try again in\u00a0${time}.`,
   ready: "You can try again now.",
-  rest: (count, time) => `${["No message", "1 message"][count] ?? `${count} messages`} left, one more in ${time}`,
+  rest: (count, time) => `${["No message", "1 message"][count] ?? `${count} messages`} left, one more in\u00a0${time}`,
   limits: {
     requests: "That was a lot of messages in a short time.",
     visitor_generations: "Many of your answers are still being written.",

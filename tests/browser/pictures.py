@@ -24,15 +24,51 @@ ROUTES = """
 [routes.error]
 model = "demo:error"
 max_calls = 1
+[routes.short]
+model = "demo:short"
+[routes.limited]
+model = "demo:echo"
+max_requests = 1
+request_window_seconds = 15
 """
+
+#: What the visitor has talked about before.
+BEFORE = (
+    "Ideas for a small kitchen",
+    "How long does bread have to rise?",
+    "Write a haiku about patience",
+    "What does a reverse proxy do?",
+    "Explain server-sent events in two sentences",
+)
+
+QUESTION = "What happens when I press Send?"
+
+#: Both run in the page: they call the API as the widget does.
+_API = """const { Api, exchangeGrant } = await import("/static/widget/api.js");
+  const { token } = await exchangeGrant(new URL("/", location.href), location.hash.slice("#grant=".length));
+  const api = new Api(new URL("/", location.href), async () => token);"""
+
+_TALK = f"""async (messages) => {{
+  {_API}
+  for (const message of messages) {{
+    const {{ links }} = await api.post({{ message, route: "short" }}, crypto.randomUUID());
+    await api.poll(links, {{ waitSeconds: 25 }});
+  }}
+}}"""
+
+_FORGET = f"""async () => {{
+  {_API}
+  const {{ conversationId }} = document.querySelector("ai-chat");
+  if (conversationId) await api.remove(conversationId);
+}}"""
 
 
 async def empty(page: Page) -> None:
-    await expect(page.get_by_role("button", name="What happens when I press Send?", exact=True)).to_be_visible()
+    await expect(page.get_by_role("button", name=QUESTION, exact=True)).to_be_visible()
 
 
 async def streaming(page: Page) -> None:
-    await send(page, "What happens when I press Send?")
+    await send(page, QUESTION)
     await expect(last_text(page)).to_have_text(re.compile(".{600}", re.DOTALL))
 
 
@@ -44,13 +80,42 @@ async def stopped(page: Page) -> None:
 
 async def failed(page: Page) -> None:
     await page.locator("ai-chat").evaluate("(chat) => chat.setAttribute('route', 'error')")
-    await send(page, "What happens when I press Send?")
+    await send(page, QUESTION)
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
 async def done(page: Page) -> None:
-    await send(page, "What happens when I press Send?")
+    await send(page, QUESTION)
     await expect(page.locator(".foot")).to_be_visible(timeout=60_000)
+
+
+async def branches(page: Page) -> None:
+    await done(page)
+    await page.get_by_role("article", name="You").hover()
+    await page.get_by_role("button", name="Edit").click()
+    await page.get_by_label("New wording").fill("What happens when I press Stop?")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Regenerate")).to_be_visible(timeout=60_000)
+    await page.get_by_role("button", name="Good answer").click()
+    await page.get_by_role("log").evaluate("(log) => { log.scrollTop = 0; }")
+
+
+async def limited(page: Page) -> None:
+    await page.locator("ai-chat").evaluate("(chat) => chat.setAttribute('route', 'limited')")
+    await done(page)
+    await send(page, "And what if I ask a lot?")
+    await expect(page.get_by_text("You can try again in")).to_be_visible()
+
+
+async def deleting(page: Page) -> None:
+    await done(page)
+    drawer = page.get_by_role("button", name="Show conversations")
+    if await drawer.is_visible():
+        await drawer.click()
+    row = page.get_by_role("listitem").filter(has_text=BEFORE[1])
+    await row.hover()
+    await row.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("For good?")).to_be_visible()
 
 
 async def underneath(page: Page) -> None:
@@ -60,9 +125,25 @@ async def underneath(page: Page) -> None:
     await expect(page.locator("#curl")).to_be_visible()
 
 
-SCENES: tuple[Callable[[Page], Awaitable[None]], ...] = (empty, streaming, stopped, failed, done, underneath)
+SCENES: tuple[Callable[[Page], Awaitable[None]], ...] = (
+    empty,
+    streaming,
+    stopped,
+    failed,
+    done,
+    branches,
+    limited,
+    deleting,
+    underneath,
+)
 
-KEPT = ("streaming-wide-light", "done-wide-dark", "stopped-narrow-light", "underneath-narrow-dark")
+KEPT = (
+    "streaming-wide-light",
+    "branches-wide-dark",
+    "stopped-narrow-light",
+    "deleting-narrow-light",
+    "underneath-narrow-dark",
+)
 """What stands in `docs/pictures`."""
 
 
@@ -81,17 +162,27 @@ async def take(browser: Browser, address: str, folder: Path, names: Collection[s
                 await page.goto(address)
                 await scene(page)
                 await page.screenshot(path=folder / f"{name}.png")
+                await page.evaluate(_FORGET)
                 await context.close()
+
+
+async def talk(browser: Browser, address: str) -> None:
+    """Gives the visitor conversations of before."""
+    page = await browser.new_page()
+    await page.goto(address)
+    await page.evaluate(_TALK, list(BEFORE))
+    await page.close()
 
 
 async def main(folder: Path, names: Collection[str] | None) -> None:
     with tempfile.TemporaryDirectory() as data:
         routes = Path(data) / "routes.toml"
         routes.write_text(ROUTES)
-        settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "80", "STREAMER_ROUTES": str(routes)}
+        settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(routes)}
         with running_service(Path(data), **settings) as address:
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+                await talk(browser, address)
                 await take(browser, address, folder, names)
                 await browser.close()
 
