@@ -9,8 +9,8 @@ from models.errors import StreamerError
 from models.settings import Settings
 from streamer.logging_setup import described
 
-#: Seconds that one check gets: more than a busy database is waited for.
-LIMIT_SECONDS = 8.0
+#: Seconds that one check gets: more than a locked database is waited for, or a busy machine takes to read the ranks.
+LIMIT_SECONDS = 15.0
 
 
 class Verdict(StrEnum):
