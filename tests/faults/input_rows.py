@@ -142,7 +142,7 @@ async def f46(context: Context) -> Figures:
 
 
 @contextlib.asynccontextmanager
-async def _slowest_answer(it: Installation, port: int) -> AsyncIterator[list[float]]:
+async def _others(it: Installation, port: int) -> AsyncIterator[list[float]]:
     """Meanwhile, the seconds of each of many requests that need nothing but the web process's loop."""
     took: list[float] = []
     over = asyncio.Event()
@@ -153,6 +153,7 @@ async def _slowest_answer(it: Installation, port: int) -> AsyncIterator[list[flo
             status, _, _ = await it.call(port, "GET", "/healthz")
             assert status == 200
             took.append(time.monotonic() - began)
+            await asyncio.sleep(0.005)  # others ask, they do not flood
 
     asking = asyncio.create_task(ask())
     try:
@@ -179,26 +180,30 @@ async def f72(context: Context) -> Figures:
         await it.start_worker()
         token = await it.visitor(port)
         told: dict[str, int] = {}
-        counted = 0.0
-        async with _slowest_answer(it, port) as took:
-            for what, (text, fits) in MEGABYTES.items():
+        slowest = longest_wait = 0.0
+        for what, (text, fits) in MEGABYTES.items():
+            async with _others(it, port) as waits:
                 began = time.monotonic()
                 status, body, _ = await it.call(port, "POST", "/ai/v1/chat", {"message": text}, token)
-                counted = max(counted, time.monotonic() - began)
-                assert status == (202 if fits else 413), (what, body)
-                assert fits or "16000 tokens at most" in body["message"], body
-                if fits:
-                    viewer = await (await it.watch(port, body, text)).follow()
-                    await finish(it, port, body, viewer)
-                    assert it.provider.seen[-1]["messages"][-1]["content"] == text
-                told[what] = status
+                seconds = time.monotonic() - began
+            assert status == (202 if fits else 413), (what, body)
+            assert fits or "16000 tokens at most" in body["message"], body
+            told[what] = status
+            if seconds > slowest:
+                slowest, longest_wait = seconds, max(waits)
+            if fits:
+                await finish(it, port, body, await (await it.watch(port, body, text)).follow())
+                assert it.provider.seen[-1]["messages"][-1]["content"] == text
         assert it.provider.calls == sum(fits for _, fits in MEGABYTES.values())
-        assert counted < it.durations.bound(5), f"an answer took {counted:.1f} s"
-        assert max(took) < it.durations.bound(1), f"the loop stood still for {max(took):.2f} s"
+        assert slowest < it.durations.bound(10), f"an answer took {slowest:.1f} s"
+        if it.durations.strict:
+            assert longest_wait < slowest / 2, (
+                f"others waited {longest_wait:.2f} of {slowest:.2f} s: it counts on the loop"
+            )
         output = await _answered_with_a_megabyte(it, port)
         await check_quiet(it, port)
-        slowest = {"slowest ms": round(counted * 1000), "others' slowest ms": round(max(took) * 1000)}
-        return {**told, **slowest, "estimated of a megabyte": output}
+        figures = {"slowest ms": round(slowest * 1000), "others waited ms": round(longest_wait * 1000)}
+        return {**told, **figures, "tokens estimated of a megabyte": output}
 
 
 async def _answered_with_a_megabyte(it: Installation, port: int) -> int:
