@@ -7,27 +7,40 @@ those who call it do. Whatever goes wrong comes out as a kind of `models.errors.
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from models.event import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn; `role` is system, user or assistant."""
+    """One turn; `role` is system, user, assistant or tool.
+
+    An assistant's turn may have `tool_calls`, as `{"id", "type": "function", "function": {"name", "arguments"}}` with the
+    arguments as JSON text; a tool's turn is the result of the call `tool_call_id`.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRequest:
-    """What is asked of a model. What is None is left to the provider's own default."""
+    """What is asked of a model. What is None is left to the provider's own default.
+
+    `tools` and `response_format` are in OpenAI's shapes, `{"type": "function", "function": {…}}` and
+    `{"type": "json_schema", "json_schema": {"name", "schema"}}`; an adapter of another API translates them, or refuses
+    what it can't.
+    """
 
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int | None = None
     temperature: float | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    response_format: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
