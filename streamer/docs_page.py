@@ -122,19 +122,22 @@ class _Call:
     def _body(self) -> str:
         if "requestBody" not in self._operation:
             return ""
-        return self._fields("body", _json_of(self._operation["requestBody"]))
+        schema = _json_of(self._operation["requestBody"])
+        return self._said(schema) + self._fields("body", schema)
 
     def _answer(self, status: str, answer: Json) -> str:
         found = f'<p class="status"><b>{status}</b> {_words(answer["description"])}</p>'
-        found += self._headers(answer)
         for media, content in answer.get("content", {}).items():
             if media == "application/json":
-                found += self._fields("field", content["schema"])
+                found += self._said(content["schema"]) + self._fields("field", content["schema"])
             for event in content["schema"].get("oneOf", ()):
                 kind, says = event["properties"]["event"]["const"], event["properties"]["data"]["contentSchema"]
-                said = _words(self._schemas.resolved(says).get("description", ""))
-                found += f'<p class="event"><code>{kind}</code> {said}</p>' + self._fields("data", says)
-        return found
+                found += self._said(says, f"<b><code>{kind}</code></b> ") + self._fields("data", says)
+        return found + self._headers(answer)
+
+    def _said(self, schema: Json, before: str = "") -> str:
+        said = self._schemas.resolved(schema).get("description", "")
+        return f'<p class="said">{before}{_words(said)}</p>' if before or said else ""
 
     def _headers(self, answer: Json) -> str:
         rows = (
