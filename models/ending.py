@@ -1,12 +1,20 @@
 """How a generation ends: one terminal state, in the row first; the events that say so are made from the row alone."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.database import now, returned
 from models.errors import GenerationFailure, is_retryable
 from models.event import Done, EventId, Failed, Frame, Kind, Usage, encode
 from models.generation import Generation, Status, digest, usage_columns
 from models.transcript import snapshot_of
+
+
+class Reused(NamedTuple):
+    """Who gave the answer that served again."""
+
+    provider: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +25,12 @@ class Ending:
     finish_reason: str | None = None
     failure: GenerationFailure | None = None
     usage: Usage | None = None
+    reused: Reused | None = None
 
     @property
     def columns(self) -> dict[str, object]:
         failure = self.failure
+        reused = {"cached": True, **self.reused._asdict()} if self.reused else {}
         return {
             "status": self.status,
             "finish_reason": self.finish_reason,
@@ -29,6 +39,7 @@ class Ending:
             "finished_at": now(),
             "lease_until": 0,
             **usage_columns(self.usage),
+            **reused,
         }
 
 

@@ -113,7 +113,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens: `input` includes `cached` and `cache_write`, `output` includes `reasoning`.
 
-    `source`: provider, estimated or partial.
+    `source`: provider, estimated or partial; cached where an earlier answer served and nothing was used.
     """
 
     input: int = 0

@@ -38,8 +38,10 @@ class ProviderCall(Table):
         primary_key = CompositeKey("generation_id", "number")
 
 
-def begin_call(generation_id: str, run: int, provider: str, model: str, sent: Sent) -> int | None:
-    """Writes the line of a call that is about to start, and into the row what it sends along; returns the call's number.
+def begin_call(
+    generation_id: str, run: int, provider: str, model: str, sent: Sent, input_hash: str | None = None
+) -> int | None:
+    """Writes the line of a call that is about to start, and into the row what it sends; returns the call's number.
 
     None: the run is not the caller's any more, or the generation has used up its calls; no call may start then.
     """
@@ -53,6 +55,7 @@ def begin_call(generation_id: str, run: int, provider: str, model: str, sent: Se
                 history_turns=sent.turns,
                 history_dropped=sent.dropped,
                 history_tokens=sent.tokens,
+                input_hash=input_hash,
             )
             .where(
                 (Generation.id == generation_id)

@@ -1,13 +1,14 @@
-"""The actor: claim → stream → publish → finish."""
+"""The actor: claim → stream, or say an earlier answer again → publish → finish."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from models.answer_cache import find_answer
 from models.database import read_now
 from models.database_threads import DatabaseThreads
-from models.ending import Ending, finish, is_unsaid, mark_published
+from models.ending import Ending, Reused, finish, is_unsaid, mark_published
 from models.errors import (
     DeadlineExceeded,
     GenerationFailure,
@@ -28,6 +29,7 @@ from models.provider_call import begin_call, end_call
 from models.route import Route
 from models.settings import Settings
 from models.turn import turns_before
+from tasks.answer_cache import NO_USAGE, AnswerCache, say_again
 from tasks.estimate import estimate
 from tasks.history import Told, max_input_tokens, tell
 from tasks.holdings import Holding, Holdings, Stop
@@ -55,6 +57,7 @@ class Generator:
         registry: Registry,
         holdings: Holdings,
         writer: LogWriter,
+        cache: AnswerCache,
     ) -> None:
         self._settings = settings
         self._threads = threads
@@ -62,6 +65,7 @@ class Generator:
         self._registry = registry
         self._holdings = holdings
         self._writer = writer
+        self._cache = cache
         self._settling: set[asyncio.Task[None]] = set()
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -115,10 +119,16 @@ class Generator:
             await self._run(restarted, holding, "provider_broken")
 
     async def _stream(self, row: Generation, holding: Holding, publisher: Publisher) -> Outcome:
-        """One provider call, from its line in the ledger to its settling."""
+        """One provider call, from its line in the ledger to its settling; none where an earlier answer serves."""
         try:
             provider = self._registry.provider(row.provider)
-            told, number = await self._begin(row)
+            route = self._route(row)
+            told = await self._tell(row, route)
+            input_hash = self._cache.input_hash(row, route, told.request)
+            earlier = await self._earlier(row, route, input_hash)
+            if earlier is not None:
+                return _reused(earlier, publisher, holding)
+            number = await self._begin(row, told, input_hash)
         except SettingInvalid as error:
             logger.error("%s", error)
             return Outcome(failure=InternalFailure("The service's settings do not allow this request."))
@@ -135,17 +145,27 @@ class Generator:
             await self._settle(row, number, outcome)
         return outcome
 
-    async def _begin(self, row: Generation) -> tuple[Told, int]:
+    def _route(self, row: Generation) -> Route:
         route = self._routes.get(row.route)
         if route is None:
             raise RouteUnknown
-        told = await self._tell(row, route)
-        number = await self._threads.run(begin_call, row.id, row.run, row.provider, row.model, told.sent)
+        return route
+
+    async def _earlier(self, row: Generation, route: Route, input_hash: str | None) -> Generation | None:
+        """An answer to the same request that may serve again."""
+        if input_hash is None or row.bypass_cache:
+            return None
+        return await self._threads.run(find_answer, row, input_hash, self._cache.seconds(route))
+
+    async def _begin(self, row: Generation, told: Told, input_hash: str | None) -> int:
+        """The number of the call that may start now."""
+        call = (row.id, row.run, row.provider, row.model, told.sent, input_hash)
+        number = await self._threads.run(begin_call, *call)
         if number is None:
             if not await self._threads.run(still_holds, row.id, row.run):
                 raise RunLost
             raise TooManyCalls
-        return told, number
+        return number
 
     async def _tell(self, row: Generation, route: Route) -> Told:
         """What the model is told; counting it takes a thread that no statement waits for."""
@@ -236,11 +256,19 @@ class Generator:
             logger.warning("a terminal event waits for the sweeper (%s)", type(error).__name__)
 
 
+def _reused(answer: Generation, publisher: Publisher, holding: Holding) -> Outcome:
+    """An earlier answer, said again."""
+    if holding.stop is not None:
+        return Outcome(stop=holding.stop)
+    say_again(publisher, answer)
+    return Outcome(finish_reason=answer.finish_reason, usage=NO_USAGE, reused=Reused(answer.provider, answer.model))
+
+
 def _ending(outcome: Outcome, publisher: Publisher) -> Ending:
     """The terminal state that an outcome means, given the text so far."""
     usage = outcome.usage
     if outcome.finish_reason:
-        return Ending(status=Status.DONE, finish_reason=outcome.finish_reason, usage=usage)
+        return Ending(status=Status.DONE, finish_reason=outcome.finish_reason, usage=usage, reused=outcome.reused)
     if outcome.stop is Stop.CANCELLED:
         return Ending(status=Status.CANCELLED, finish_reason="cancelled", usage=usage)
     if publisher.transcript and (outcome.failure is None or isinstance(outcome.failure, ProviderFailure)):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
+from models.ending import Reused
 from models.errors import DeadlineExceeded, GenerationFailure, InternalFailure
 from models.event import ToolCall, Usage
 from tasks.holdings import Holding, Stop
@@ -32,6 +33,8 @@ class Outcome:
     stop: Stop | None = None
     usage: Usage | None = None
     """The provider's own figures, where they came."""
+    reused: Reused | None = None
+    """Whose earlier answer served, in place of a call."""
 
 
 @dataclass(slots=True)

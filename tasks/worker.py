@@ -17,7 +17,9 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
+from models.secret import load_secret
 from models.settings import Settings
+from tasks.answer_cache import AnswerCache
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
 from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
@@ -51,7 +53,8 @@ class WorkerState(Middleware):
         self._client = connect_redis(redis_url(settings))
         self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)
         self._writer = LogWriter(EventLog(self._client))
-        self._generator = Generator(settings, threads, self.routes, self.registry, self.holdings, self._writer)
+        cache = AnswerCache(settings, load_secret(settings))
+        self._generator = Generator(settings, threads, self.routes, self.registry, self.holdings, self._writer, cache)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def generate(self, generation_id: str) -> None:

@@ -11,7 +11,9 @@ import redis
 from models.errors import Unavailable
 from models.event import Usage
 from models.route import Route
+from models.secret import Secret
 from models.settings import Settings
+from tasks.answer_cache import AnswerCache
 from tasks.generate import Generator
 from tasks.holdings import Holdings
 from tasks.log_writer import LogWriter
@@ -119,7 +121,8 @@ class Worker(Actor):
         threads = _Threads(self)
         writer = LogWriter(gated_log(self, client))
         self.holdings = Holdings(settings, threads)
-        self._generator = Generator(settings, threads, routes, registry, self.holdings, writer)
+        cache = AnswerCache(settings, Secret("s" * 40))
+        self._generator = Generator(settings, threads, routes, registry, self.holdings, writer, cache)
         self.spawn(writer.run())
         self.spawn(self.holdings.renew_forever())
 

@@ -12,6 +12,7 @@ import redis.asyncio
 from models.event_log import EventLog, connect_redis
 from tasks.end_tasks import end_tasks
 from tasks.log_writer import LogWriter
+from tests.fakes.openai_server import FakeOpenAI
 from tests.tasks.redis_process import RedisProcess
 
 
@@ -57,3 +58,9 @@ async def own_log(own_redis: RedisProcess) -> AsyncIterator[EventLog]:
 async def own_writer(own_redis: RedisProcess) -> AsyncIterator[LogWriter]:
     async with connect_redis(own_redis.url) as client, running_writer(client) as found:
         yield found
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as server:
+        yield server

@@ -1,7 +1,6 @@
 """One generation from its claim to its end, against a provider, a Redis and a database that misbehave."""
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import sqlite3
@@ -13,9 +12,8 @@ import pytest
 from models import database as database_module
 from models.database import connect, read_now
 from models.database_threads import DatabaseThreads
-from models.ending import terminal_event
 from models.event import Done, Failed, Frame, Kind, Started, decode
-from models.event_log import EventLog, connect_redis
+from models.event_log import EventLog
 from models.generation import Generation, Status
 from models.ownership import claim, request_cancel
 from models.provider_call import ProviderCall
@@ -24,26 +22,18 @@ from models.settings import Settings
 from models.transcript import transcript_of_run
 from tasks import generate as generate_module
 from tasks import tokenizer
-from tasks.end_tasks import end_tasks
-from tasks.generate import Generator
-from tasks.holdings import Holdings, Stop
+from tasks.holdings import Stop
 from tasks.providers.base import Piece, Provider, ProviderRequest, TextPiece
 from tasks.providers.demo import DemoProvider
 from tasks.providers.registry import Registry
 from tests.fakes.openai_server import Answer, FakeOpenAI, refused
 from tests.models.rows import ROUTE, changed, pass_seconds, queued, reread
-from tests.tasks.conftest import running_writer
 from tests.tasks.redis_process import RedisProcess
 from tests.tasks.waiting import frames_of, until
+from tests.tasks.working import Worker, calls, told, words, working
 
 NEVER_SECONDS = 3600.0
 RESTART = Route(model="openai:gpt-4o-mini", on_provider_broken="restart")
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as server:
-        yield server
 
 
 @pytest.fixture
@@ -59,64 +49,14 @@ def settings(settings: Settings, fake: FakeOpenAI) -> Settings:
     )
 
 
-class Worker:
-    """What a worker process has in its event loop."""
-
-    def __init__(self, generator: Generator, holdings: Holdings) -> None:
-        self.generator = generator
-        self.holdings = holdings
-
-    async def run(self, row: Generation) -> Generation:
-        """Works on the generation, and returns its row afterwards."""
-        async with asyncio.timeout(30):
-            await self.generator.generate(row.id)
-        assert len(self.holdings) == 0
-        return reread(row)
-
-
-@contextlib.asynccontextmanager
-async def working(
-    settings: Settings, threads: DatabaseThreads, redis_url: str, route: Route = ROUTE
-) -> AsyncIterator[Worker]:
-    registry, holdings = Registry(settings), Holdings(settings, threads)
-    async with connect_redis(redis_url) as client, running_writer(client) as writer:
-        renewing = asyncio.create_task(holdings.renew_forever())
-        try:
-            yield Worker(Generator(settings, threads, {"chat": route}, registry, holdings, writer), holdings)
-        finally:
-            await end_tasks(renewing)
-            await registry.aclose()
-
-
 @pytest.fixture
 async def worker(settings: Settings, threads: DatabaseThreads, redis_url: str) -> AsyncIterator[Worker]:
     async with working(settings, threads, redis_url) as found:
         yield found
 
 
-def words(count: int = 20, prompt: str = "hello") -> str:
-    return "".join(FakeOpenAI.words(prompt, count))
-
-
-def calls(row: Generation) -> list[tuple[int, str, str | None]]:
-    """The ledger's lines: run, outcome, error."""
-    lines = ProviderCall.select().where(ProviderCall.generation_id == row.id).order_by(ProviderCall.number)
-    return [(line.run, line.outcome, line.error_code) for line in lines]
-
-
 async def has_text(log: EventLog, row: Generation, text: str, run: int = 1) -> list[Frame]:
     return await frames_of(log, row.id, lambda found: transcript_of_run(found, run).text == text)
-
-
-async def told(log: EventLog, row: Generation) -> list[Frame]:
-    """The whole log of an ended generation: in order, said to its end, and what a viewer has is what the row has."""
-    frames = await log.read(row.id)
-    assert [frame.id for frame in frames] == sorted({frame.id for frame in frames})
-    assert frames[-1] == terminal_event(row)
-    assert transcript_of_run(frames, row.run).text == row.text
-    assert transcript_of_run(frames, row.run).reasoning == row.reasoning
-    assert row.terminal_published
-    return frames
 
 
 # Done

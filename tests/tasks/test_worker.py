@@ -45,12 +45,6 @@ sys.exit(work(Settings.from_environ()))
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as server:
-        yield server
-
-
-@pytest.fixture
 def settings(tmp_path: Path, redis_url: str, fake: FakeOpenAI) -> Settings:
     return Settings(
         data=str(tmp_path), redis_url=redis_url, openai_base_url=fake.url, openai_api_key="sk-test", worker_threads=4
@@ -69,6 +63,7 @@ class WorkerProcess:
             "STREAMER_WORKER_THREADS": "4",
             "STREAMER_WORKER_DRAIN_SECONDS": str(drain_seconds),
             "STREAMER_RENEW_SECONDS": "0.2",
+            "STREAMER_CACHE_SECONDS": "0",
         }
         self.log = Path(settings.data) / "worker.log"
         with self.log.open("wb") as output:
