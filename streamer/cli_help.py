@@ -62,6 +62,7 @@ SETTINGS = {
         "database_url",
         "openai_api_key",
         "model",
+        "secret",
         "worker_threads",
         "worker_drain_seconds",
     ],
