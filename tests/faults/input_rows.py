@@ -180,17 +180,24 @@ async def f72(context: Context) -> Figures:
         await it.start_worker()
         token = await it.visitor(port)
         told: dict[str, int] = {}
-        slowest = longest_wait = 0.0
-        for what, (text, fits) in MEGABYTES.items():
+
+        async def post(text: str) -> tuple[int, Any, float, float]:
+            """Status, body, seconds, and the longest that another request waited meanwhile."""
             async with _others(it, port) as waits:
                 began = time.monotonic()
                 status, body, _ = await it.call(port, "POST", "/ai/v1/chat", {"message": text}, token)
                 seconds = time.monotonic() - began
+            return status, body, seconds, max(waits)
+
+        *_, loading = await post("a" * 2**18)  # the first that must be counted: the process loads the encoding
+        slowest = longest_wait = 0.0
+        for what, (text, fits) in MEGABYTES.items():
+            status, body, seconds, waited = await post(text)
             assert status == (202 if fits else 413), (what, body)
             assert fits or "16000 tokens at most" in body["message"], body
             told[what] = status
             if seconds > slowest:
-                slowest, longest_wait = seconds, max(waits)
+                slowest, longest_wait = seconds, waited
             if fits:
                 await finish(it, port, body, await (await it.watch(port, body, text)).follow())
                 assert it.provider.seen[-1]["messages"][-1]["content"] == text
@@ -202,7 +209,9 @@ async def f72(context: Context) -> Figures:
             )
         output = await _answered_with_a_megabyte(it, port)
         await check_quiet(it, port)
-        figures = {"slowest ms": round(slowest * 1000), "others waited ms": round(longest_wait * 1000)}
+        assert loading < it.durations.bound(2.5), f"others waited {loading:.1f} s for the encoding to load"
+        milliseconds = {"slowest": slowest, "others waited": longest_wait, "once, while loading": loading}
+        figures = {f"{name} ms": round(seconds * 1000) for name, seconds in milliseconds.items()}
         return {**told, **figures, "tokens estimated of a megabyte": output}
 
 
