@@ -1,25 +1,25 @@
-"""`streamer.toml`: where it is looked for, what is in it, and every mistake in it with its line."""
+"""`streamer.toml`: where it is looked for, its routes and providers, and every mistake in it with its line."""
 
-import difflib
-import json
 import re
 import tomllib
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple
 
 import msgspec
 
 from models.errors import SettingInvalid
+from models.provider_check import key_fault, table_faults
+from models.provider_config import ProviderConfig, built_in
 from models.route import Route
 from models.settings import Settings, env_name
 from models.toml_lines import KeyPath, line_of_error, lines_of_keys, spelled
+from models.toml_table import guess, shown, value_fault
 
 FILE_NAME = "streamer.toml"
 
-#: What a route may be called: it stands in requests, tables and Redis keys.
+#: What a route or a provider may be called: it stands in requests, tables and Redis keys.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 _FIELDS = {each.name: each for each in msgspec.structs.fields(Route)}
@@ -50,10 +50,11 @@ def _told(path: Path, mistake: Mistake) -> str:
 
 @dataclass(slots=True)
 class RouteFile:
-    """The routes as far as their keys are good, and what is wrong. `path` None: there is no file."""
+    """Routes and providers as far as their keys are good, and what is wrong. `path` None: there is no file."""
 
     path: Path | None
     routes: dict[str, Route]
+    providers: dict[str, ProviderConfig]
     mistakes: list[Mistake] = field(default_factory=list)
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
@@ -74,6 +75,13 @@ def load_routes(settings: Settings) -> Mapping[str, Route]:
     return read_route_file(settings).checked()
 
 
+def load_providers(settings: Settings) -> Mapping[str, ProviderConfig]:
+    """Every provider by its name, the built-in ones included; a table may replace these. Raises SettingInvalid likewise."""
+    file = read_route_file(settings)
+    file.checked()
+    return file.providers
+
+
 def read_route_file(settings: Settings, path: Path | None = None) -> RouteFile:
     """The file at `path`, else the one that the settings name, else the first found.
 
@@ -82,7 +90,7 @@ def read_route_file(settings: Settings, path: Path | None = None) -> RouteFile:
     if fault := _model_fault(settings.default_model):
         raise SettingInvalid(f"{env_name('model')} {fault}")
     path = path or _found(settings)
-    file = RouteFile(path, {"chat": Route(model=settings.default_model)})
+    file = RouteFile(path, {"chat": Route(model=settings.default_model)}, built_in(settings))
     if path is not None:
         _read(file, path)
     return file
@@ -110,29 +118,30 @@ def _read(file: RouteFile, path: Path) -> None:
         file.mistakes.append(Mistake(line, "", f"not valid TOML: {message}"))
         return
     file.lines = lines_of_keys(text)
-    for key in content.keys() - {"routes"}:
-        file.refuse((key,), f"unknown key{_guess(key, ['routes'])}; a route is a table [routes.NAME]")
-    tables = content.get("routes", {})
-    if not isinstance(tables, dict):
-        file.refuse(("routes",), f"must hold tables [routes.NAME], not {_shown(tables)}")
-        return
-    for name, table in tables.items():
-        _take(file, name, table)
+    for key in content.keys() - set(_TABLES):
+        file.refuse((key,), f"unknown key{guess(key, list(_TABLES))}; {_KINDS_OF_TABLES}")
+    for kind, take in _TABLES.items():
+        tables = content.get(kind, {})
+        if not isinstance(tables, dict):
+            file.refuse((kind,), f"must hold tables [{kind}.NAME], not {shown(tables)}")
+            continue
+        for name, table in tables.items():
+            take(file, name, table)
 
 
-def _take(file: RouteFile, name: str, table: Any) -> None:
+def _take_route(file: RouteFile, name: str, table: Any) -> None:
     """Adds the route to the file's, without the keys that are mistakes."""
     where = ("routes", name)
     if not NAME.fullmatch(name):
         file.refuse(where, "a route's name has up to 64 letters, digits, - and _, and begins with a letter or digit")
     if not isinstance(table, dict):
-        file.refuse(where, f"must be a table [{spelled(where)}], not {_shown(table)}")
+        file.refuse(where, f"must be a table [{spelled(where)}], not {shown(table)}")
         return
     good = {}
     for key, value in table.items():
         if key not in _FIELDS:
-            file.refuse((*where, key), f"unknown key{_guess(key, list(_FIELDS))}")
-        elif fault := _fault(key, value):
+            file.refuse((*where, key), f"unknown key{guess(key, list(_FIELDS))}")
+        elif fault := value_fault(_FIELDS[key].type, value) or (_model_fault(value) if key == "model" else None):
             file.refuse((*where, key), fault)
         else:
             good[key] = value
@@ -142,46 +151,36 @@ def _take(file: RouteFile, name: str, table: Any) -> None:
         file.routes[name] = msgspec.convert(good, Route)
 
 
-def _fault(key: str, value: Any) -> str | None:
-    """What is wrong with the value of a known key."""
-    kind = _FIELDS[key].type
-    try:
-        found = msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return f"must be {_wanted(kind)}, not {_shown(value)}"
-    return _model_fault(found) if key == "model" else None
+def _take_provider(file: RouteFile, name: str, table: Any) -> None:
+    """Adds the provider to the file's, without the keys that are mistakes."""
+    where = ("providers", name)
+    if not NAME.fullmatch(name):
+        file.refuse(where, "a provider's name has up to 64 letters, digits, - and _, and begins with a letter or digit")
+    if not isinstance(table, dict):
+        file.refuse(where, f"must be a table [{spelled(where)}], not {shown(table)}")
+        return
+    good = {}
+    for key, value in table.items():
+        if fault := key_fault(key, value):
+            file.refuse((*where, key), fault)
+        else:
+            good[key] = value
+    if "kind" not in table:
+        file.refuse((*where, "kind"), 'is missing; most servers are "openai", which means its API, not its owner')
+    if "kind" in good:
+        config = msgspec.convert(good, ProviderConfig)
+        for key, fault in table_faults(config, good):
+            file.refuse((*where, key), fault)
+        file.providers[name] = config
+
+
+_TABLES: dict[str, Callable[[RouteFile, str, Any], None]] = {"routes": _take_route, "providers": _take_provider}
+
+_KINDS_OF_TABLES = "a route is a table [routes.NAME], a provider a table [providers.NAME]"
 
 
 def _model_fault(model: str) -> str | None:
     provider, _, name = model.partition(":")
     if provider and name:
         return None
-    return f"must be provider:model, such as openai:gpt-4o-mini, not {_shown(model)}"
-
-
-def _wanted(kind: Any) -> str:
-    """The values that a type allows, in words."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _wanted(next(each for each in arguments if each is not type(None)))
-    if origin is Literal:
-        return " or ".join(map(_shown, arguments))
-    if origin is Annotated:
-        low, high = arguments[1].ge, arguments[1].le
-        return f"{_wanted(arguments[0])} from {low} to {high:.15g}"
-    return {str: 'text, such as "…"', int: "a whole number", float: "a number"}[kind]
-
-
-def _shown(value: Any) -> str:
-    """A value as a message shows it: as the file has it, and short."""
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _guess(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"must be provider:model, such as openai:gpt-4o-mini, not {shown(model)}"

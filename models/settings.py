@@ -180,6 +180,11 @@ class Settings:
         wrong = environ_mistakes(environ)
         return cls.from_environ({name: raw for name, raw in environ.items() if name not in wrong}, **overrides)
 
+    def variable(self, name: str) -> str:
+        """What a variable holds that a file names: a setting's own value where it is one's, else the environment's."""
+        own = next((item.name for item in fields(self) if env_name(item.name) == name), None)
+        return str(getattr(self, own)) if own else os.environ.get(name, "")
+
     @property
     def data_path(self) -> Path:
         return Path(self.data).absolute()

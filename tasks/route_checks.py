@@ -8,12 +8,12 @@ from models.route_file import RouteFile, read_route_file
 from models.settings import Settings, env_name
 from tasks import tokenizer
 from tasks.history import max_input_tokens, system_prompt
-from tasks.providers.registry import NAMES
+from tasks.providers.registry import usable
 
 #: Tokens that a route's prompt leaves for the visitor's message at least: a short question.
 MESSAGE_TOKENS = 64
 
-#: The highest temperature, where a provider takes less than a route may say.
+#: The highest temperature, where a kind of provider takes less than a route may say.
 MAX_TEMPERATURES = {"anthropic": 1.0}
 
 
@@ -35,13 +35,14 @@ def check_routes(file: RouteFile, settings: Settings) -> RouteFile:
 
 def _check_provider(file: RouteFile, name: str, route: Route) -> None:
     provider, _ = route.provider_and_model
-    if provider not in NAMES:
-        close = difflib.get_close_matches(provider, NAMES, 1)
-        guess = (
-            f"; did you mean {close[0]}:?" if close else f"; a model begins with {' or '.join(f'{n}:' for n in NAMES)}"
-        )
-        file.refuse(("routes", name, "model"), f'there is no provider "{provider}"{guess}')
-    highest = MAX_TEMPERATURES.get(provider)
+    known = usable(file.providers)
+    if provider not in known:
+        close = difflib.get_close_matches(provider, known, 1)
+        begins = " or ".join(f"{each}:" for each in known)
+        meant = f"did you mean {close[0]}:?" if close else f"a model begins with {begins}"
+        file.refuse(("routes", name, "model"), f'there is no provider "{provider}"; {meant}')
+        return
+    highest = MAX_TEMPERATURES.get(file.providers[provider].kind)
     if highest is not None and route.temperature is not None and route.temperature > highest:
         where = ("routes", name, "temperature")
         file.refuse(where, f"must be {highest:g} at most with {provider}, not {route.temperature:g}")

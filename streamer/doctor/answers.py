@@ -5,11 +5,13 @@ import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from models.provider_check import url_fault
+from models.provider_config import ProviderConfig, read_key
 from models.route_file import RouteFile, read_route_file
-from models.settings import Settings, env_name
+from models.settings import Settings
 from streamer.doctor.check import Finding, failed, ok
 from tasks.providers.http_pool import tls_context
-from tasks.providers.registry import NAMES, Registry
+from tasks.providers.registry import Registry, address_source, usable
 from tasks.route_checks import check_routes
 
 #: Seconds that a provider's host gets to take a connection.
@@ -30,42 +32,47 @@ def routes(settings: Settings) -> Iterator[Finding]:
 def providers(settings: Settings) -> Iterator[Finding]:
     """Whether each provider that a route names has what it needs. None is called."""
     file = read_route_file(settings)
-    registry = Registry(settings)
+    registry = Registry(settings, file.providers)
     for name in _names(file):
         registry.provider(name)
         routes = ", ".join(sorted(each for each, route in file.routes.items() if route.provider_and_model[0] == name))
-        yield ok(f"{name} for {routes}: {_key(name, settings)}")
+        yield ok(f"{name} for {routes}: {_key(file.providers[name], settings)}")
 
 
 def hosts(settings: Settings) -> Iterator[Finding]:
     """Whether each provider's host takes a connection; no request is sent."""
-    for name in _names(read_route_file(settings)):
-        url = urlsplit(str(getattr(settings, f"{name}_base_url", "")))
-        if not url.hostname:
+    file = read_route_file(settings)
+    for name in _names(file):
+        config = file.providers[name]
+        if not config.url:
             yield ok(f"{name} needs no network")
             continue
-        where = (url.hostname, url.port or (443 if url.scheme == "https" else 80))
+        source = address_source(name, config, settings)
+        if fault := url_fault(config):
+            yield failed(f"{name}: its address {fault}", f"see {source}")
+            continue
+        url = urlsplit(config.url)
+        where = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         fault = _connect(where, tls=url.scheme == "https")
         if fault:
-            change = f"see {env_name(f'{name}_base_url')}, the name server and the firewall"
-            yield failed(f"{name}: {where[0]}:{where[1]} {fault}", change)
+            yield failed(f"{name}: {where[0]}:{where[1]} {fault}", f"see {source}, the name server and the firewall")
         else:
             yield ok(f"{name}: {where[0]}:{where[1]} takes connections")
 
 
 def _names(file: RouteFile) -> list[str]:
-    return sorted({route.provider_and_model[0] for route in file.routes.values()} & set(NAMES))
+    named = {route.provider_and_model[0] for route in file.routes.values()}
+    return [name for name in usable(file.providers) if name in named]
 
 
-def _key(name: str, settings: Settings) -> str:
-    variable = f"{name}_api_key"
-    if not hasattr(settings, variable):
+def _key(config: ProviderConfig, settings: Settings) -> str:
+    if not config.url:
         return "needs no key"
-    return (
-        f"{env_name(variable)} is set"
-        if getattr(settings, variable)
-        else f"no key in {env_name(variable)}, and none needed"
-    )
+    if not config.key_source:
+        return "no key is sent"
+    if read_key(config, settings):
+        return f"{config.key_source} is set" if config.api_key_env else f"its key is in {config.key_source}"
+    return f"no key in {config.key_source}, and none needed"
 
 
 def _connect(where: tuple[str, int], *, tls: bool) -> str:

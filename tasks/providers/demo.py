@@ -74,15 +74,15 @@ def answer(model: str, message: str) -> str:
 class DemoProvider:
     """The demo at `tokens_per_second`; `sleep` and `clock` are asyncio's and the monotonic one unless a test drives them."""
 
-    name = "demo"
-
     def __init__(
         self,
         tokens_per_second: float,
         *,
+        name: str = "demo",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.name = name
         self._tokens_per_second = tokens_per_second
         self._sleep = sleep
         self._clock = clock

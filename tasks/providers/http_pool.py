@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 class Pool:
     """As many connections to the origin of `url` as there are calls. It belongs to one event loop."""
 
-    def __init__(self, url: str, connect_seconds: float) -> None:
+    def __init__(self, url: str, connect_seconds: float, *, allow_private: bool = False) -> None:
         parts = urlsplit(url)
         assert parts.hostname, "the registry has checked the address"
         self._host = parts.hostname

@@ -5,15 +5,16 @@ an error; the stream ends with `[DONE]`. A stream that ends with neither a finis
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from models.errors import ProviderTimeout, ProviderUnreachable
-from tasks.providers.base import Piece, ProviderRequest
+from models.provider_config import MaxTokensField
+from tasks.providers.base import Message, Piece, ProviderRequest
 from tasks.providers.failures import failure, from_error_event
 from tasks.providers.openai_chunk import ChunkReader
 from tasks.providers.sse_decoder import ServerEvent
@@ -30,6 +31,7 @@ class OpenAIProvider:
     """One server that speaks Chat Completions, such as https://api.openai.com/v1.
 
     `end_is_finish` is for servers that send neither finish reason nor [DONE]: a clean end then counts as one.
+    `max_tokens_field` None: `max_completion_tokens` for OpenAI itself, whose newer models refuse the other, else `max_tokens`.
     """
 
     def __init__(
@@ -39,14 +41,19 @@ class OpenAIProvider:
         timeouts: Timeouts,
         *,
         name: str = "openai",
+        headers: Mapping[str, str] | None = None,
         include_usage: bool = True,
         end_is_finish: bool = False,
+        max_tokens_field: MaxTokensField | None = None,
+        allow_private: bool = False,
     ) -> None:
         self.name = name
         self.skipped = 0
         """Events so far that had nothing of what is known here."""
-        self._upstream = Upstream(base_url, {"authorization": f"Bearer {api_key}"} if api_key else {}, timeouts)
-        self._max_tokens = "max_completion_tokens" if httpx.URL(base_url).host == "api.openai.com" else "max_tokens"
+        key = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._upstream = Upstream(base_url, {**(headers or {}), **key}, timeouts, allow_private=allow_private)
+        by_host = "max_completion_tokens" if urlsplit(base_url).hostname == "api.openai.com" else "max_tokens"
+        self._max_tokens = max_tokens_field or by_host
         self._include_usage = include_usage
         self._end_is_finish = end_is_finish
 
@@ -76,7 +83,7 @@ class OpenAIProvider:
     def _body(self, request: ProviderRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],
+            "messages": [_turn(turn) for turn in request.messages],
             "stream": True,
         }
         if self._include_usage:
@@ -85,7 +92,20 @@ class OpenAIProvider:
             body[self._max_tokens] = request.max_output_tokens
         if request.temperature is not None:
             body["temperature"] = request.temperature
+        if request.tools:
+            body["tools"] = request.tools
+        if request.response_format:
+            body["response_format"] = request.response_format
         return body
+
+
+def _turn(turn: Message) -> dict[str, Any]:
+    found: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        found["tool_calls"] = turn.tool_calls
+    if turn.tool_call_id is not None:
+        found["tool_call_id"] = turn.tool_call_id
+    return found
 
 
 async def _next(events: AsyncGenerator[ServerEvent, None], limit_seconds: float | None) -> ServerEvent | None:

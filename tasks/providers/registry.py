@@ -1,15 +1,16 @@
-"""The providers that the settings allow, made when first asked for: one of each in a process."""
+"""The providers that the file and the settings describe, made when first asked for: one of each in a process."""
 
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
 
 from models.errors import SettingInvalid
+from models.provider_check import url_fault
+from models.provider_config import Kind, ProviderConfig, built_in, read_key
+from models.route_file import load_providers
 from models.settings import Settings, env_name
 from tasks.providers.base import Provider
 from tasks.providers.demo import DemoProvider
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
-
-NAMES = ("demo", "openai")
 
 
 def split_model(model: str) -> tuple[str, str]:
@@ -24,10 +25,11 @@ def split_model(model: str) -> tuple[str, str]:
 
 
 class Registry:
-    """The process's providers by name."""
+    """The process's providers by name. `configs` are those of the settings' file unless given."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, configs: Mapping[str, ProviderConfig] | None = None) -> None:
         self._settings = settings
+        self._configs = load_providers(settings) if configs is None else configs
         self._providers: dict[str, Provider] = {}
 
     def provider(self, name: str) -> Provider:
@@ -47,42 +49,44 @@ class Registry:
             await provider.aclose()
 
     def _made(self, name: str) -> Provider:
-        if name == "demo":
-            return DemoProvider(self._settings.demo_tokens_per_second)
-        if name == "openai":
-            return self._openai()
-        raise SettingInvalid(
-            f"There is no provider {name!r}: {env_name('model')} and each route's model begin with one of "
-            + ", ".join(f"{known}:" for known in NAMES)
-        )
-
-    def _openai(self) -> OpenAIProvider:
-        base_url = _address("openai_base_url", self._settings.openai_base_url)
-        key = _key("openai_api_key", self._settings.openai_api_key)
-        if not key and urlsplit(base_url).hostname == "api.openai.com":
-            raise SettingInvalid(f"{env_name('openai_api_key')} must hold a key to use {base_url}")
-        return OpenAIProvider(base_url, key, Timeouts.of(self._settings))
+        config = self._configs.get(name)
+        if config is None or config.kind not in _MAKERS:
+            raise SettingInvalid(
+                f"There is no provider {name!r}: {env_name('model')} and each route's model begin with one of "
+                + ", ".join(f"{known}:" for known in usable(self._configs))
+            )
+        if config.url and (fault := url_fault(config)):
+            raise SettingInvalid(f"{address_source(name, config, self._settings)} {fault}")
+        return _MAKERS[config.kind](name, config, self._settings)
 
 
-def _address(setting: str, value: str) -> str:
-    value = value.strip()
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or not _is_header(value) or "@" in parts.netloc or "?" in value or "#" in value:
-        raise SettingInvalid(f"{env_name(setting)} must be an http or https address without user, query or fragment")
-    return value
+def usable(configs: Mapping[str, ProviderConfig]) -> list[str]:
+    """The names of the providers that can be made, in order."""
+    return sorted(name for name, config in configs.items() if config.kind in _MAKERS)
 
 
-def _key(setting: str, value: str) -> str:
-    """The key without the blanks of a careless paste. What is no header value is refused here, where nothing quotes it."""
-    key = value.strip()
-    if not _is_header(key):
-        raise SettingInvalid(f"{env_name(setting)} holds characters that no key has")
-    return key
+def address_source(name: str, config: ProviderConfig, settings: Settings) -> str:
+    """Where a provider's address is said: a variable, or a key of the file."""
+    is_built_in = config == built_in(settings).get(name)
+    return env_name(f"{name}_base_url") if is_built_in else f"providers.{name}.base_url"
 
 
-def _is_header(value: str) -> bool:
-    return value.isascii() and value.isprintable() and " " not in value
+def _demo(name: str, config: ProviderConfig, settings: Settings) -> Provider:
+    return DemoProvider(settings.demo_tokens_per_second, name=name)
+
+
+def _openai(name: str, config: ProviderConfig, settings: Settings) -> Provider:
+    return OpenAIProvider(
+        config.url,
+        read_key(config, settings),
+        Timeouts.of(settings, config),
+        name=name,
+        headers=config.headers,
+        include_usage=config.include_usage,
+        end_is_finish=config.end_is_finish,
+        max_tokens_field=config.max_tokens_field,
+        allow_private=config.allow_private,
+    )
+
+
+_MAKERS: dict[Kind, Callable[[str, ProviderConfig, Settings], Provider]] = {"demo": _demo, "openai": _openai}

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from models.errors import ProviderFailure, ProviderProtocolBroken, ProviderTimeout
+from models.provider_config import ProviderConfig
 from models.settings import Settings
 from tasks.providers.failures import failure, from_error_event, from_response
 from tasks.providers.http_connection import Connection, Head
@@ -38,22 +39,25 @@ class Timeouts:
     idle_seconds: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "Timeouts":
+    def of(cls, settings: Settings, config: ProviderConfig) -> "Timeouts":
+        """Those of the provider's table, else the settings'."""
         return cls(
-            connect_seconds=settings.provider_connect_seconds,
-            first_byte_seconds=settings.provider_first_byte_seconds,
-            idle_seconds=settings.provider_idle_seconds,
+            connect_seconds=config.connect_seconds or settings.provider_connect_seconds,
+            first_byte_seconds=config.first_byte_seconds or settings.provider_first_byte_seconds,
+            idle_seconds=config.idle_seconds or settings.provider_idle_seconds,
         )
 
 
 class Upstream:
-    """The interface at `base_url`. `headers` go with every call and hold the key."""
+    """The interface at `base_url`. `headers` go with every call and hold the key; `allow_private` is `Pool`'s."""
 
-    def __init__(self, base_url: str, headers: dict[str, str], timeouts: Timeouts) -> None:
+    def __init__(
+        self, base_url: str, headers: dict[str, str], timeouts: Timeouts, *, allow_private: bool = False
+    ) -> None:
         parts = urlsplit(base_url)
         self._path = parts.path.rstrip("/")
         self._timeouts = timeouts
-        self._pool = Pool(base_url, timeouts.connect_seconds)
+        self._pool = Pool(base_url, timeouts.connect_seconds, allow_private=allow_private)
         common = {
             "host": parts.netloc,
             "accept": "text/event-stream",

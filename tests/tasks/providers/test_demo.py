@@ -1,6 +1,7 @@
 """The demo: the same answer every time, at the pace that is set."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Clock:
         self.now += seconds
 
 
-def _request(model: str, message: str = "Hi", **more: int) -> ProviderRequest:
+def _request(model: str, message: str = "Hi", **more: Any) -> ProviderRequest:
     turns = (Message(role="system", content="Be kind."), Message(role="user", content=message))
     return ProviderRequest(model=model, messages=turns, **more)
 
