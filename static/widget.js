@@ -203,8 +203,11 @@ export class AiChat extends HTMLElement {
       this.#view.render(this.#chat);
       return;
     }
-    const { History, shelfStyle } = await import("./widget/history.js");
-    if (!this.isConnected || !this.hasAttribute("history")) return;
+    const { node } = this.#frame;
+    node.classList.add("waiting"); // for its list, rather than jump when that comes
+    const { History, shelfStyle } = await import("./widget/history.js").catch(() => ({})); // without it the chat goes on
+    node.classList.remove("waiting");
+    if (!History || !this.isConnected || !this.hasAttribute("history")) return;
     this.shadowRoot.adoptedStyleSheets = [style, shelfStyle];
     this.#history ??= new History({
       ...this.#frame,

@@ -56,6 +56,7 @@ button { cursor: pointer; }
 button:disabled { cursor: default; }
 
 .shelf, .main { height: 100%; min-width: 0; min-height: 0; }
+.waiting { visibility: hidden; }
 .main { display: flex; flex-direction: column; }
 .chat { flex: 1; display: flex; flex-direction: column; min-height: 0; }
 .stage { position: relative; flex: 1; min-height: 0; }
@@ -199,7 +200,10 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
   .greeting { font-size: 1.4em; }
   .bubble { max-width: 90%; }
 }
-@media (pointer: coarse), (max-width: 480px) { .hint { display: none; } }
+@media (pointer: coarse), (max-width: 480px) {
+  .hint { display: none; }
+  .line { min-height: 1.6rem; }
+}
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }
 }

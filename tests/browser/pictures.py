@@ -17,6 +17,8 @@ from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.running_service import ROOT, running_service
 from tests.browser.visitor import last_text, send
 
+expect.set_options(timeout=60_000)
+
 SIZES = {"wide": (1280, 800), "narrow": (360, 740)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
@@ -178,7 +180,7 @@ async def main(folder: Path, names: Collection[str] | None) -> None:
     with tempfile.TemporaryDirectory() as data:
         routes = Path(data) / "routes.toml"
         routes.write_text(ROUTES)
-        settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(routes)}
+        settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "40", "STREAMER_ROUTES": str(routes)}
         with running_service(Path(data), **settings) as address:
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)

@@ -266,6 +266,17 @@ async def test_a_limit_that_strikes_is_over_when_the_countdown_is(quick_page: st
     await expect(shown(page)).to_have_text(["First of three", "Second of three", "Third of three"])
 
 
+async def test_an_answer_from_the_cache_says_so_and_another_can_be_had(quick_page: str, page: Page) -> None:
+    await begin(page, quick_page, "Twice the same")
+    await expect(page.get_by_text("from cache")).to_be_hidden()
+    await begin(page, quick_page, "Twice the same")
+    await expect(page.get_by_text("from cache")).to_be_visible()
+    await page.get_by_role("button", name="Regenerate").click()
+    await expect(page.get_by_role("group", name="Version 2 of 2")).to_be_visible()
+    await expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
+    await expect(page.get_by_text("from cache")).to_be_hidden()
+
+
 async def test_many_at_once_are_listed_and_none_is_lost(quick_page: str, page: Page, context: BrowserContext) -> None:
     others = [page, *[await context.new_page() for _ in range(3)]]
     for each in others:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-STATIC = Path(__file__).parents[2] / "static"
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "static"
 SCRIPTS = sorted(STATIC.rglob("*.js"))
 PAGES = sorted(STATIC.rglob("*.html"))
 
@@ -35,3 +36,18 @@ def test_a_page_has_no_script_or_style_of_its_own(page: Path) -> None:
     html = page.read_text()
     assert re.findall(r"<style|\sstyle=|\son[a-z]+=", html) == []
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", html))
+
+
+def test_the_page_about_the_widget_names_every_attribute_property_and_event() -> None:
+    page = (ROOT / "docs" / "widget.md").read_text()
+    widget = (STATIC / "widget.js").read_text()
+    looks = set(re.findall(r"--ai-chat-[a-z-]+", (STATIC / "widget" / "style.js").read_text()))
+    attributes = set(re.findall(r"(?:get|has)Attribute\(\"([a-z-]+)\"\)", widget))
+    methods = set(re.findall(r"^  (?:get |set |async )?([a-z][A-Za-z]+)(?=\()", widget, re.MULTILINE))
+    ours = {"constructor", "connectedCallback", "disconnectedCallback", "attributeChangedCallback", "baseUrl"}
+    described = set(re.findall(r"^      ([a-zA-Z]+)[,:]", widget.partition("#describe(turn) {")[2], re.MULTILINE))
+    assert all((looks, attributes, methods, described))
+    for name in looks | attributes | described:
+        assert f"`{name}`" in page, name
+    for name in methods - ours:
+        assert re.search(rf"`{name}[`(]", page), name
