@@ -39,6 +39,7 @@ deterministic = true
 database = "none"
 
 [phases.coverage]
+unexpected-methods = ["PUT"]
 extra-data-sources.responses = false
 
 [[operations]]
