@@ -32,6 +32,7 @@ const CSS_TEXT = `
 .row-title { display: block; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .row-open[aria-current] .row-title { font-weight: 550; }
 .row-when { display: flex; align-items: center; gap: 0.4rem; color: var(--muted); font-size: 0.78rem; }
+[aria-current] .row-when, .asks .row-when { color: color-mix(in srgb, var(--muted) 65%, var(--ink)); }
 .row-tools { position: absolute; inset: auto 0.25rem 0.15rem auto; display: flex; }
 .row-tools .tool { width: 1.75rem; height: 1.6rem; font-size: 0.85rem; }
 .row-tools .tool:hover { background: color-mix(in srgb, var(--ink) 9%, transparent); }

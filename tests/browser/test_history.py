@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
+from tests.browser.contrast import FAINT
 from tests.browser.fake_service import (
     CONVERSATIONS,
     LINKS,
@@ -22,6 +24,7 @@ from tests.browser.fake_service import (
     refusal,
     started,
     stream,
+    struck,
     turn,
 )
 from tests.browser.visitor import last_text, send
@@ -386,6 +389,26 @@ async def test_titles_are_text_whatever_they_hold(fake: FakeService, page: Page)
     await page.goto(f"{fake.origin}/history")
     await expect(rows(page).first).to_contain_text("<img src=x onerror=alert(1)>")
     assert await rows(page).first.locator("img[src]").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_text_has_contrast_wherever_it_stands(kept: FakeService, page: Page, scheme: Any) -> None:
+    await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    await page.evaluate("() => { document.documentElement.style.colorScheme = 'light dark'; }")
+    await open_row(page, "Of tea")
+    await expect(last_text(page)).to_have_text("Green.")
+    await page.get_by_role("article", name="You").first.hover()
+    await page.get_by_role("button", name="Edit").first.click()
+    await page.get_by_role("button", name="Good answer").last.click()
+    kept.posts = [struck("requests", 90)]
+    await send(page, "White?")
+    await expect(page.get_by_role("timer").last).to_contain_text("You can try again in")
+    await press(page, "Of coffee", "Delete")
+    assert await page.evaluate(FAINT) == []
+    kept.lists, kept.conversations = [listed()], [refusal(404, "not_found")]
+    await look_again(page)
+    await expect(page.get_by_text(GONE)).to_be_visible()
+    assert await page.evaluate(FAINT) == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.browser.contrast import FAINT
 from tests.browser.visitor import last_text, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -257,37 +258,6 @@ async def test_text_has_contrast_in_both_schemes(chat_page: str, browser: Browse
     page = await context.new_page()
     await ask(page, chat_page, "Contrast")
     await expect(last_text(page)).to_contain_text(BEGINNING)
-    faint = await page.evaluate(CONTRAST)
+    faint = await page.evaluate(FAINT)
     await context.close()
     assert faint == []
-
-
-#: Every element with text of its own, against the nearest background that is not transparent (WCAG 2.2, 1.4.3: 4.5 to 1).
-CONTRAST = """() => {
-  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    paint.clearRect(0, 0, 1, 1);
-    paint.fillStyle = color;
-    paint.fillRect(0, 0, 1, 1);
-    return paint.getImageData(0, 0, 1, 1).data;
-  };
-  const luminance = ([r, g, b]) => {
-    const [R, G, B] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * R + 0.7152 * G + 0.0722 * B;
-  };
-  const behind = (node) => {
-    for (; node; node = node.parentElement ?? node.getRootNode().host) {
-      const color = rgba(getComputedStyle(node).backgroundColor);
-      if (color[3] === 255) return color;
-    }
-    return [255, 255, 255];
-  };
-  const all = (root) => [...root.querySelectorAll("*")].flatMap((node) => [node, ...(node.shadowRoot ? all(node.shadowRoot) : [])]);
-  return all(document.body)
-    .filter((node) => node.checkVisibility() && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
-    .map((node) => {
-      const [a, b] = [luminance(rgba(getComputedStyle(node).color)), luminance(behind(node))];
-      return [node.className || node.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-    })
-    .filter(([, ratio]) => ratio < 4.5);
-}"""
