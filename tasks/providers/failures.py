@@ -95,13 +95,9 @@ def failure(
     retry_after_seconds: float | None = None,
     should_retry: bool | None = None,
 ) -> ProviderFailure:
-    """A failure of `kind`, with two attributes for the one loop that retries.
-
-    `retry_after_seconds` is the pause that the provider asks for, or None; `should_retry` is its explicit word on
-    whether to try again, which goes before `retryable`, or None.
-    """
+    """A failure of `kind`, with what the one loop that retries has to know (see `ProviderFailure`)."""
     error = kind(message)
-    vars(error).update(retry_after_seconds=retry_after_seconds, should_retry=should_retry)
+    error.retry_after_seconds, error.should_retry = retry_after_seconds, should_retry
     return error
 
 

@@ -4,27 +4,18 @@ https://platform.openai.com/docs/api-reference/chat. Every chunk may carry text,
 an error; the stream ends with `[DONE]`. A stream that ends with neither a finish reason nor `[DONE]` was cut.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
-from models.errors import ProviderTimeout, ProviderUnreachable
+from models.errors import ProviderUnreachable
 from models.provider_config import MaxTokensField
 from tasks.providers.base import Message, Piece, ProviderRequest
+from tasks.providers.event_json import error_in
 from tasks.providers.failures import failure, from_error_event
 from tasks.providers.openai_chunk import ChunkReader
-from tasks.providers.sse_decoder import ServerEvent
-from tasks.providers.upstream import Timeouts, Upstream
-
-#: Seconds to wait after the finish reason for what may follow it: usage and [DONE]. The text is complete by then.
-TAIL_SECONDS = 5.0
-
-#: Seconds to wait after [DONE] for the body's end, without which the connection can't be used again.
-LINGER_SECONDS = 0.05
+from tasks.providers.upstream import LINGER_SECONDS, TAIL_SECONDS, Timeouts, Upstream, next_event
 
 
 class OpenAIProvider:
@@ -62,15 +53,15 @@ class OpenAIProvider:
         reader = ChunkReader()
         done = False
         async with aclosing(self._upstream.events("chat/completions", self._body(request))) as events:
-            while not done and (event := await _next(events, TAIL_SECONDS if reader.finished else None)):
+            while not done and (event := await next_event(events, TAIL_SECONDS if reader.finished else None)):
                 done = event.data == "[DONE]"
                 if event.type == "error":
-                    raise from_error_event(_error_in(event.data))
+                    raise from_error_event(error_in(event.data))
                 if not done and event.data:
                     for piece in reader.read(event.data):
                         yield piece
             if done:
-                await _next(events, LINGER_SECONDS)
+                await next_event(events, LINGER_SECONDS)
         self.skipped += reader.skipped
         if not (done or reader.finished or self._end_is_finish):
             raise failure(ProviderUnreachable, "The provider's answer ended without a finish marker")
@@ -106,23 +97,3 @@ def _turn(turn: Message) -> dict[str, Any]:
     if turn.tool_call_id is not None:
         found["tool_call_id"] = turn.tool_call_id
     return found
-
-
-async def _next(events: AsyncGenerator[ServerEvent, None], limit_seconds: float | None) -> ServerEvent | None:
-    """The next event, or None at the end. With a limit the answer is complete: then whatever breaks is an end too."""
-    if limit_seconds is None:
-        return await anext(events, None)
-    try:
-        async with asyncio.timeout(limit_seconds):
-            return await anext(events, None)
-    except (TimeoutError, ProviderUnreachable, ProviderTimeout):
-        return None
-
-
-def _error_in(data: str) -> object:
-    """The error object in an `error` event's data, as far as there is one."""
-    try:
-        found = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        return None
-    return found.get("error", found) if isinstance(found, dict) else found

@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/chat-streaming. Unknown fields are ignored, null stands for absent.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from models.errors import ProviderProtocolBroken
 from models.event import Usage, storable
 from tasks.providers.base import FinishPiece, Piece, ReasoningPiece, TextPiece, ToolCallPiece, UsagePiece
+from tasks.providers.event_json import EventJson, token_count
 from tasks.providers.failures import failure, from_error_event
 from tasks.providers.text_joiner import TextJoiner
 
@@ -31,7 +31,7 @@ class _ToolCall(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: str | list[Any] | None = None  # a list with Mistral: parts of text and of thinking
     reasoning_content: str | None = None
     reasoning: Any = None  # a string with some servers, an object with others
     refusal: str | None = None
@@ -42,15 +42,17 @@ class _Choice(msgspec.Struct):
     index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
+    usage: Any = None  # with Moonshot
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Any = None
+    x_groq: Any = None  # holds the usage with Groq
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Chunk)
+_chunks = EventJson(_Chunk)
 
 _FINISH_REASONS = {
     "stop": "stop",
@@ -81,16 +83,17 @@ class ChunkReader:
 
     def read(self, data: str) -> Iterator[Piece]:
         """The pieces in one event's data. Raises ProviderProtocolBroken, and what an error object in it means."""
-        chunk = _decoded(data)
+        chunk = _chunks.read(data)
         if chunk.error:
             raise from_error_event(chunk.error)
-        if not chunk.choices and not chunk.usage:
+        usage = _usage_in(chunk)
+        if not chunk.choices and not usage:
             self.skipped += 1
         for choice in chunk.choices or ():
             if not choice.index:  # one answer was asked for: it is number 0
                 yield from self._choice(choice)
-        if isinstance(chunk.usage, dict):
-            yield UsagePiece(_usage(chunk.usage))
+        if usage:
+            yield UsagePiece(_usage(usage))
 
     def end(self) -> Iterator[Piece]:
         """The last pieces, once the stream has ended as it should."""
@@ -107,14 +110,15 @@ class ChunkReader:
         delta = choice.delta
         if delta is not None:
             raw = delta.reasoning_content or delta.reasoning
-            if isinstance(raw, str) and (reasoning := self._reasoning.push(raw)):
-                yield ReasoningPiece(reasoning)
-            if delta.content and (text := self._text.push(delta.content)):
-                yield TextPiece(text)
+            if isinstance(raw, str):
+                yield from self._think(raw)
+            if isinstance(delta.content, str):
+                yield from self._say(delta.content)
+            for part in delta.content if isinstance(delta.content, list) else ():
+                yield from self._part(part)
             if delta.refusal:
                 self._refused = True
-                if text := self._text.push(delta.refusal):
-                    yield TextPiece(text)
+                yield from self._say(delta.refusal)
             for number, call in enumerate(delta.tool_calls or ()):
                 yield self._tool_call(number, call)
         if choice.finish_reason == "error":  # as OpenRouter ends an answer that its own upstream broke off
@@ -122,6 +126,23 @@ class ChunkReader:
         if choice.finish_reason:
             self.finished = True
             self._reason = _FINISH_REASONS.get(choice.finish_reason, "stop")
+
+    def _say(self, raw: str) -> Iterator[Piece]:
+        if raw and (text := self._text.push(raw)):
+            yield TextPiece(text)
+
+    def _think(self, raw: str) -> Iterator[Piece]:
+        if raw and (reasoning := self._reasoning.push(raw)):
+            yield ReasoningPiece(reasoning)
+
+    def _part(self, part: object) -> Iterator[Piece]:
+        """A part of a content that is a list. What is neither text nor thinking, such as a reference, says nothing here."""
+        if isinstance(part, str):
+            yield from self._say(part)
+        elif isinstance(part, dict) and part.get("type") == "text":
+            yield from self._say(_text(part.get("text")))
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            yield from self._think(_text(part.get("thinking")))
 
     def _tool_call(self, number: int, call: _ToolCall) -> ToolCallPiece:
         index = number if call.index is None else call.index
@@ -132,20 +153,18 @@ class ChunkReader:
         return ToolCallPiece(index, _storable(call.id), _storable(function.name), joiner.push(function.arguments or ""))
 
 
-def _decoded(data: str) -> _Chunk:
-    try:
-        try:
-            return _decoder.decode(data)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:  # half a surrogate pair is valid JSON, but not to msgspec
-            return msgspec.convert(json.loads(data, parse_constant=_no_number), _Chunk)
-    except (ValueError, RecursionError):
-        raise failure(ProviderProtocolBroken, "The provider sent a chunk that can't be understood") from None
+def _text(value: object) -> str:
+    """A text, or those of a list of parts, joined."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
 
 
-def _no_number(name: str) -> float:
-    raise ValueError(name)
+def _usage_in(chunk: _Chunk) -> dict[str, Any] | None:
+    """The chunk's usage, wherever the server puts it."""
+    of_groq = chunk.x_groq.get("usage") if isinstance(chunk.x_groq, dict) else None
+    found = (chunk.usage, of_groq, *(choice.usage for choice in chunk.choices or ()))
+    return next((each for each in found if isinstance(each, dict)), None)
 
 
 def _storable(text: str | None) -> str | None:
@@ -154,16 +173,11 @@ def _storable(text: str | None) -> str | None:
 
 def _usage(usage: dict[str, Any]) -> Usage:
     """Some servers leave reasoning tokens out of `completion_tokens`, but none leaves them out of `total_tokens`."""
-    prompt = _count(usage, "prompt_tokens")
+    prompt = token_count(usage, "prompt_tokens")
+    cached = token_count(usage.get("prompt_tokens_details"), "cached_tokens")
     return Usage(
         input=prompt,
-        cached=min(_count(usage.get("prompt_tokens_details"), "cached_tokens"), prompt),
-        output=max(_count(usage, "completion_tokens"), _count(usage, "total_tokens") - prompt),
-        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        cached=min(cached or token_count(usage, "prompt_cache_hit_tokens"), prompt),  # the latter with DeepSeek
+        output=max(token_count(usage, "completion_tokens"), token_count(usage, "total_tokens") - prompt),
+        reasoning=token_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
-
-
-def _count(counts: object, name: str) -> int:
-    """A token count out of an object that may be anything: never negative, never beyond what a database holds."""
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return min(max(value, 0), 2**31 - 1) if isinstance(value, int) else 0

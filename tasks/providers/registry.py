@@ -7,6 +7,7 @@ from models.provider_check import url_fault
 from models.provider_config import Kind, ProviderConfig, built_in, read_key
 from models.route_file import load_providers
 from models.settings import Settings, env_name
+from tasks.providers.anthropic import AnthropicProvider
 from tasks.providers.base import Provider
 from tasks.providers.demo import DemoProvider
 from tasks.providers.openai import OpenAIProvider
@@ -89,4 +90,19 @@ def _openai(name: str, config: ProviderConfig, settings: Settings) -> Provider:
     )
 
 
-_MAKERS: dict[Kind, Callable[[str, ProviderConfig, Settings], Provider]] = {"demo": _demo, "openai": _openai}
+def _anthropic(name: str, config: ProviderConfig, settings: Settings) -> Provider:
+    return AnthropicProvider(
+        config.url,
+        read_key(config, settings),
+        Timeouts.of(settings, config),
+        name=name,
+        headers=config.headers,
+        allow_private=config.allow_private,
+    )
+
+
+_MAKERS: dict[Kind, Callable[[str, ProviderConfig, Settings], Provider]] = {
+    "anthropic": _anthropic,
+    "demo": _demo,
+    "openai": _openai,
+}

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from models.errors import ProviderFailure, ProviderProtocolBroken, ProviderTimeout
+from models.errors import ProviderFailure, ProviderProtocolBroken, ProviderTimeout, ProviderUnreachable
 from models.provider_config import ProviderConfig
 from models.settings import Settings
 from tasks.providers.failures import failure, from_error_event, from_response
@@ -26,6 +26,12 @@ from tasks.providers.sse_decoder import EventDecoder, ServerEvent
 #: Bytes of an error's body that are read, and seconds for it; what is more is not.
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_SECONDS = 5.0
+
+#: Seconds to wait after the reason of an answer's end for what may follow it, such as usage. The text is complete by then.
+TAIL_SECONDS = 5.0
+
+#: Seconds to wait after the last event for the body's end, without which the connection can't be used again.
+LINGER_SECONDS = 0.05
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,40}")
 
@@ -126,6 +132,17 @@ class Upstream:
         kind = _MEDIA_TYPE.match(head.headers.get("content-type", "").lower())
         message = f"The provider answered with {kind[0] if kind else 'something'} that is no event stream"
         return failure(ProviderProtocolBroken, message)
+
+
+async def next_event(events: AsyncGenerator[ServerEvent, None], limit_seconds: float | None) -> ServerEvent | None:
+    """The next event, or None at the end. With a limit the answer is complete: then whatever breaks is an end too."""
+    if limit_seconds is None:
+        return await anext(events, None)
+    try:
+        async with asyncio.timeout(limit_seconds):
+            return await anext(events, None)
+    except (TimeoutError, ProviderUnreachable, ProviderTimeout):
+        return None
 
 
 def _is_event_stream(head: Head) -> bool:

@@ -8,10 +8,11 @@ import pytest
 
 from models import errors
 from models.event import Usage
-from tasks.providers.base import FinishPiece, Message, Piece, ProviderRequest, TextPiece, UsagePiece
+from tasks.providers.base import FinishPiece, Message, ProviderRequest, TextPiece, UsagePiece
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
 from tests.fakes.openai_server import Answer, FakeOpenAI, Fault, html, redirect, refused
+from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-test-key"
 REQUEST = ProviderRequest(model="gpt-4o-mini", messages=(Message(role="user", content="hello"),))
@@ -31,33 +32,8 @@ async def provider(fake: FakeOpenAI) -> AsyncIterator[OpenAIProvider]:
     await made.aclose()
 
 
-class Seen:
-    """What a call gave until it ended: its pieces, and the failure if one ended it."""
-
-    def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-        self.failure: errors.ProviderFailure | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        return [piece.text for piece in self.pieces if isinstance(piece, TextPiece)]
-
-    @property
-    def finish(self) -> str | None:
-        return next((piece.reason for piece in self.pieces if isinstance(piece, FinishPiece)), None)
-
-
 async def _call(provider: OpenAIProvider, request: ProviderRequest = REQUEST) -> Seen:
-    seen = Seen()
-    try:
-        async with aclosing(provider.stream(request)) as pieces:
-            async for piece in pieces:
-                seen.pieces.append(piece)
-    except errors.ProviderFailure as error:
-        seen.failure = error
-    assert "secret" not in str(seen.failure)
-    assert seen.failure is None or seen.failure.__cause__ is None
-    return seen
+    return await call(provider, request)
 
 
 async def test_an_answer_comes_whole_with_its_usage_and_its_finish(fake: FakeOpenAI, provider: OpenAIProvider) -> None:
