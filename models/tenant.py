@@ -1,17 +1,20 @@
 """Who pays. Everything else belongs to exactly one tenant."""
 
-from peewee import DoubleField, TextField
+from peewee import SQL, DoubleField, IntegerField, TextField
 
 from models.database import Table, read_now
 from models.identifiers import random_name
 
 
 class Tenant(Table):
-    """`public_id` stands in tokens as `iss`; the numeric id never leaves the server."""
+    """`public_id` stands in tokens as `iss`; the numeric id never leaves the server. For the rest see `models/signing.py`."""
 
+    id: int
     public_id = TextField(unique=True)
     name = TextField()
     created_at = DoubleField()
+    signing_version = IntegerField(default=1, constraints=[SQL("DEFAULT 1")])
+    signing_rotated_at = DoubleField(null=True)
 
 
 def first_tenant() -> Tenant:
