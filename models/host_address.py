@@ -80,6 +80,12 @@ _NEVER = tuple(
 _NAT64 = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48")))
 
 
+def allowed_reaches(*, tls: bool, allow_private: bool) -> frozenset[Reach]:
+    """Where a provider's key and texts may go: over the internet encrypted only, into one's own network if that is allowed."""
+    public = {Reach.PUBLIC} if tls else set()
+    return frozenset(public | ({Reach.LOOPBACK, Reach.PRIVATE} if allow_private else set()))
+
+
 def reach_of(address: str) -> Reach:
     """How far the IP address in `address` reaches; an IPv4 address inside an IPv6 one decides. ValueError for no address."""
     return _reach(ip_address(address.partition("%")[0]))

@@ -2,9 +2,10 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from models.host_address import Reach, allowed_reaches, reach_of
 from models.provider_check import url_fault
 from models.provider_config import ProviderConfig, read_key
 from models.route_file import RouteFile, read_route_file
@@ -53,7 +54,8 @@ def hosts(settings: Settings) -> Iterator[Finding]:
             continue
         url = urlsplit(config.url)
         where = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        fault = _connect(where, tls=url.scheme == "https")
+        allowed = allowed_reaches(tls=url.scheme == "https", allow_private=config.allow_private)
+        fault = _connect(where, allowed, tls=url.scheme == "https")
         if fault:
             yield failed(f"{name}: {where[0]}:{where[1]} {fault}", f"see {source}, the name server and the firewall")
         else:
@@ -75,9 +77,12 @@ def _key(config: ProviderConfig, settings: Settings) -> str:
     return f"no key in {config.key_source}, and none needed"
 
 
-def _connect(where: tuple[str, int], *, tls: bool) -> str:
+def _connect(where: tuple[str, int], allowed: Collection[Reach], *, tls: bool) -> str:
     """What went wrong; empty where nothing did."""
     try:
+        found = [str(address[0]) for *_, address in socket.getaddrinfo(*where, type=socket.SOCK_STREAM)]
+        if wrong := [each for each in found if reach_of(each) not in allowed]:
+            return f"leads to {wrong[0]}, which is not allowed: see allow_private in docs/providers.md"
         with socket.create_connection(where, CONNECT_SECONDS) as connection:
             if tls:
                 tls_context().wrap_socket(connection, server_hostname=where[0]).close()

@@ -1,8 +1,10 @@
 """The connections to one provider: made when needed, kept for a while after a whole response."""
 
 import asyncio
+import logging
 import socket
 import ssl
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,8 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from models.errors import ProviderTimeout, ProviderUnreachable
+from models.host_address import Reach, allowed_reaches, reach_of
 from tasks.providers.failures import failure
 from tasks.providers.http_connection import Connection
+
+logger = logging.getLogger(__name__)
 
 #: Idle connections kept, and for how long in seconds: a fresh one costs a TLS handshake before the first token.
 MAX_IDLE = 100
@@ -24,7 +29,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Pool:
-    """As many connections to the origin of `url` as there are calls. It belongs to one event loop."""
+    """As many connections to the origin of `url` as there are calls. It belongs to one event loop.
+
+    A name is resolved once for each connection, all its addresses are checked, and what was checked is connected to: public
+    ones, over TLS only; loopback and private ones where they are allowed; never where a cloud keeps its machines' credentials.
+    """
 
     def __init__(self, url: str, connect_seconds: float, *, allow_private: bool = False) -> None:
         parts = urlsplit(url)
@@ -33,6 +42,7 @@ class Pool:
         self._port = parts.port or _PORTS[parts.scheme]
         self._tls = tls_context() if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
+        self._allowed = allowed_reaches(tls=self._tls is not None, allow_private=allow_private)
         self._family: int = socket.AF_UNSPEC  # the kind of address that answered last
         self._idle: dict[Connection, asyncio.TimerHandle] = {}
         self._open: set[Connection] = set()
@@ -68,6 +78,7 @@ class Pool:
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        self._check(str(address[0]) for *_, address in found)
         first_of_family = {info[0]: info for info in reversed(found)}.values()
         addresses = sorted(dict.fromkeys([*first_of_family, *found]), key=lambda info: info[0] != self._family)
         made = partial(Connection, self._lost)
@@ -85,6 +96,23 @@ class Pool:
                 self._open.add(connection)
                 return connection
         raise OSError("the name has no address")
+
+    def _check(self, addresses: Iterable[str]) -> None:
+        """Refuses a name of which any address is not allowed: a name of two kinds is a trick. Keys go nowhere else then."""
+        for address in addresses:
+            reach = reach_of(address)
+            if reach not in self._allowed:
+                logger.error(
+                    "%s leads to %s, which is %s: no connection is made; see allow_private in docs/providers.md",
+                    self._host,
+                    address,
+                    "a public address without TLS" if reach is Reach.PUBLIC else f"no public address ({reach})",
+                )
+                raise failure(
+                    ProviderUnreachable,
+                    "The provider's name leads to an address that is not allowed",
+                    should_retry=False,
+                )
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)

@@ -32,9 +32,16 @@ def refusals(tmp_path: Path, settings: Settings) -> Refusals:
 
 
 def test_a_provider_that_is_none_is_told_with_the_one_that_may_be_meant(refusals: Refusals) -> None:
-    assert refusals('[routes.a]\nmodel = "opnai:gpt-4o"\n[routes.b]\nmodel = "zzz:x"') == [
-        '2: routes.a.model: there is no provider "opnai"; did you mean openai:?',
-        '4: routes.b.model: there is no provider "zzz"; a model begins with demo: or openai:',
+    near, far = refusals('[routes.a]\nmodel = "opnai:gpt-4o"\n[routes.b]\nmodel = "zzz:x"')
+    assert near == '2: routes.a.model: there is no provider "opnai"; did you mean openai:?'
+    assert far.startswith('4: routes.b.model: there is no provider "zzz"; a model begins with anthropic: or demo: or ')
+
+
+def test_a_provider_of_the_file_is_one(refusals: Refusals) -> None:
+    table = '[providers.near]\nkind = "anthropic"\nbase_url = "http://localhost:1"\nallow_private = true\n'
+    assert refusals(table + '[routes.a]\nmodel = "near:x"\ntemperature = 1') == []
+    assert refusals(table + '[routes.a]\nmodel = "near:x"\ntemperature = 1.5') == [
+        "7: routes.a.temperature: must be 1 at most with near, not 1.5"
     ]
 
 

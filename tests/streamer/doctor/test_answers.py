@@ -89,3 +89,22 @@ def test_a_host_that_speaks_no_tls_is_told(keyed: Settings, monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as listening:  # it takes connections and says nothing
         there = replace(keyed, openai_base_url=f"https://127.0.0.1:{listening.getsockname()[1]}/v1")
         assert "did not answer within 0.05 s" in only(answers.hosts, there).found
+
+
+def test_a_name_that_leads_into_ones_own_network_is_told(keyed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    finding = only(answers.hosts, replace(keyed, openai_base_url="https://api.example/v1"))
+    assert (finding.verdict, "leads to 169.254.169.254" in finding.found) == (Verdict.FAILED, True)
+
+
+def test_providers_of_the_file_are_looked_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEAR_API_KEY", CANARY)
+    file = settings.data_path / "streamer.toml"
+    table = '[providers.near]\nkind = "openai"\nbase_url = "http://localhost:1/v1"\nallow_private = true\n'
+    route = '[routes.chat]\nmodel = "near:x"\n'
+    file.write_text(table + route)
+    assert only(answers.providers, settings).found == "near for chat: no key is sent"
+    assert "providers.near.base_url" in only(answers.hosts, settings).change
+    file.write_text(table + 'api_key_env = "NEAR_API_KEY"\n' + route)
+    assert only(answers.providers, settings).found == "near for chat: NEAR_API_KEY is set"

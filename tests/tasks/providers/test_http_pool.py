@@ -43,7 +43,7 @@ def server() -> Iterator[RawServer]:
 
 @pytest.fixture
 async def pool(server: RawServer) -> AsyncIterator[Pool]:
-    made = Pool(f"http://127.0.0.1:{server.port}", 5)
+    made = Pool(f"http://127.0.0.1:{server.port}", 5, allow_private=True)
     yield made
     made.close()
 
@@ -294,7 +294,98 @@ async def test_connecting_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
     with pytest.raises(ProviderTimeout, match="not made in time"):
-        await Pool("http://127.0.0.1:1", 0.01).take()
+        await Pool("http://127.0.0.1:1", 0.01, allow_private=True).take()
+
+
+def _resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Every name leads to these addresses."""
+    families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in addresses]
+
+    async def found(_host: str, port: int, **_named: object) -> list[tuple[Any, ...]]:
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (each, port)) for family, each in zip(families, addresses, strict=True)
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+
+
+PRIVATE = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.1.2",
+    "::1",
+    "fd00::1",
+    "fe80::1%lo",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+]
+
+NEVER = [
+    "169.254.169.254",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "fd00:ec2::254",
+    "0.0.0.0",
+    "::",
+    "224.0.0.1",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE + NEVER)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_that_leads_into_ones_own_network_is_refused(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, scheme: str, address: str
+) -> None:
+    _resolving_to(monkeypatch, address)
+    with pytest.raises(ProviderUnreachable, match="an address that is not allowed") as caught:
+        await Pool(f"{scheme}://api.example:{server.port}", 5).take()
+    assert caught.value.should_retry is False
+    assert f"api.example leads to {address}" in caplog.text
+    assert (server.open, server.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("address", NEVER)
+async def test_where_a_cloud_keeps_its_credentials_is_never_allowed(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    _resolving_to(monkeypatch, address)
+    with pytest.raises(ProviderUnreachable, match="not allowed"):
+        await Pool("http://api.example:1", 5, allow_private=True).take()
+
+
+async def test_one_address_that_is_not_allowed_is_enough(server: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolving_to(monkeypatch, "127.0.0.1", "169.254.169.254")
+    with pytest.raises(ProviderUnreachable, match="not allowed"):
+        await Pool(f"http://api.example:{server.port}", 5, allow_private=True).take()
+    assert server.open == 0
+
+
+async def test_what_was_resolved_is_connected_to_and_the_host_stays_the_name(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _resolving_to(monkeypatch, "127.0.0.1")
+    connection = await Pool(f"http://api.example:{server.port}", 5, allow_private=True).take()
+    _resolving_to(monkeypatch, "169.254.169.254")  # a second look would be told something else
+    connection.send(REQUEST)
+    assert (await connection.head(_soon())).status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0"])
+async def test_other_ways_to_write_an_address_are_seen_through(server: RawServer, host: str) -> None:
+    with pytest.raises(ProviderUnreachable):
+        await Pool(f"https://{host}:{server.port}", 5).take()
+    assert server.open == 0
+
+
+async def test_without_tls_no_public_address_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolving_to(monkeypatch, "8.8.8.8")
+    with pytest.raises(ProviderUnreachable, match="not allowed"):
+        await Pool("http://api.example:1", 5, allow_private=True).take()
 
 
 @pytest.fixture
@@ -309,11 +400,11 @@ async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with RawServer(context) as server:
-        pool = Pool(f"https://127.0.0.1:{server.port}", 5)
+        pool = Pool(f"https://127.0.0.1:{server.port}", 5, allow_private=True)
         with pytest.raises(ProviderUnreachable, match="SSLCertVerificationError"):
             await pool.take()
         monkeypatch.setattr(http_pool, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
-        pool = Pool(f"https://127.0.0.1:{server.port}", 5)
+        pool = Pool(f"https://127.0.0.1:{server.port}", 5, allow_private=True)
         assert [await _exchange(pool) for _ in range(2)] == [(200, b"ok")] * 2
         assert server.open == 1
         connection = await pool.take()

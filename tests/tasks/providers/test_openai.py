@@ -27,7 +27,7 @@ def fake() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 async def provider(fake: FakeOpenAI) -> AsyncIterator[OpenAIProvider]:
-    made = OpenAIProvider(fake.url, KEY, PATIENT)
+    made = OpenAIProvider(fake.url, KEY, PATIENT, allow_private=True)
     yield made
     await made.aclose()
 
@@ -67,7 +67,7 @@ async def test_openai_itself_is_sent_max_completion_tokens() -> None:
 
 
 async def test_without_a_key_none_is_sent_and_flags_are_kept(fake: FakeOpenAI) -> None:
-    provider = OpenAIProvider(fake.url, "", PATIENT, include_usage=False)
+    provider = OpenAIProvider(fake.url, "", PATIENT, include_usage=False, allow_private=True)
     seen = await _call(provider)
     await provider.aclose()
     assert "authorization" not in fake.headers_seen[0]
@@ -168,7 +168,7 @@ async def test_a_clean_end_without_any_marker_is_no_end(
 
 
 async def test_a_server_may_be_known_to_send_no_marker(fake: FakeOpenAI) -> None:
-    provider = OpenAIProvider(fake.url, "", PATIENT, end_is_finish=True)
+    provider = OpenAIProvider(fake.url, "", PATIENT, end_is_finish=True, allow_private=True)
     fake.script(Answer(fault="end", at=3), Answer(fault="close", at=3))
     seen = await _call(provider)
     broken = await _call(provider)
@@ -180,7 +180,7 @@ async def test_a_server_may_be_known_to_send_no_marker(fake: FakeOpenAI) -> None
 async def test_nobody_listening_is_unreachable() -> None:
     with FakeOpenAI() as gone:
         url = gone.url
-    provider = OpenAIProvider(url, KEY, PATIENT)
+    provider = OpenAIProvider(url, KEY, PATIENT, allow_private=True)
     seen = await _call(provider)
     await provider.aclose()
     assert type(seen.failure) is errors.ProviderUnreachable
@@ -286,7 +286,9 @@ async def test_a_line_of_ten_megabytes_is_cut_off(fake: FakeOpenAI, provider: Op
 
 @pytest.mark.parametrize("at", [-1, 0])
 async def test_silence_before_the_first_byte_of_the_body_has_its_limit(fake: FakeOpenAI, at: int) -> None:
-    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.2, idle_seconds=10))
+    provider = OpenAIProvider(
+        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.2, idle_seconds=10), allow_private=True
+    )
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n"
     fake.script(Answer(fault="hang", at=-1, raw=head if at == 0 else b""))
     start = asyncio.get_running_loop().time()
@@ -298,7 +300,9 @@ async def test_silence_before_the_first_byte_of_the_body_has_its_limit(fake: Fak
 
 
 async def test_silence_in_the_middle_has_its_limit(fake: FakeOpenAI) -> None:
-    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=0.3))
+    provider = OpenAIProvider(
+        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=0.3), allow_private=True
+    )
     fake.script(Answer(fault="hang", at=3))
     seen = await _call(provider)
     assert type(seen.failure) is errors.ProviderTimeout
@@ -326,7 +330,9 @@ async def test_what_goes_wrong_after_the_finish_reason_harms_nothing(
 
 
 async def test_a_reader_that_takes_its_time_is_no_silence(fake: FakeOpenAI) -> None:
-    provider = OpenAIProvider(fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.5, idle_seconds=0.3))
+    provider = OpenAIProvider(
+        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.5, idle_seconds=0.3), allow_private=True
+    )
     seen = Seen()
     async with aclosing(provider.stream(REQUEST)) as pieces:
         async for piece in pieces:
