@@ -54,6 +54,22 @@ def test_every_mistake_is_a_line_of_its_own(here: Path, capsys: Capture) -> None
     ]
 
 
+def test_mistakes_of_providers_are_told_too_and_their_keys_are_not(here: Path, capsys: Capture) -> None:
+    (here / "streamer.toml").write_text(
+        '[routes.chat]\nmodel = "near:x"\n\n[providers.near]\nkind = "openai"\nbase_url = "http://gpu.lan/v1"\n'
+        'api_key = "sk-canary"\n\n[routes.b]\nmodel = "far:x"\n'
+    )
+
+    assert main(["routes", "check"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in told] == [
+        ["streamer.toml:6", "providers.near.base_url"],
+        ["streamer.toml:7", "providers.near.api_key"],
+        ["streamer.toml:10", "routes.b.model"],
+    ]
+    assert "canary" not in "".join(told)
+
+
 @pytest.mark.parametrize("command", ["routes show", "up", "serve", "worker"])
 def test_no_command_goes_on_with_a_mistake(here: Path, command: str) -> None:
     (here / "streamer.toml").write_text('[routes.chat]\nmodel = "opnai:x"\nmax_call = 1\n')
