@@ -10,7 +10,7 @@ from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.generation import IS_OPEN, Generation, Status, find_owned
 from models.identifiers import uuid7
 from models.open_limit import check_open
-from models.route import Route
+from models.route import OnProviderBroken, Route
 from models.settings import Settings
 
 
@@ -20,6 +20,9 @@ class Request:
 
     `conversation` is a name, None for a new one; `parent` the turn of it that this one follows, None for its newest.
     With `sibling_of` it stands beside that turn: in its conversation, after its parent.
+
+    A server asks `direct`: what `models/direct_request.py` stores. It has no conversation, message or visitor, and may name a
+    `model`, as provider:model, other than the route's own.
     """
 
     tenant_id: int
@@ -33,11 +36,18 @@ class Request:
     parent: str | None = None
     sibling_of: str | None = None
     bypass_cache: bool = False
+    direct: str | None = None
+    model: str | None = None
+    on_provider_broken: OnProviderBroken = "keep_partial"
+    """What holds where the route does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`fresh`: this call made the generation; else an earlier one with the same key did."""
+    """`fresh`: this call made the generation; else an earlier one with the same key did.
+
+    `conversation`: its name, "" where there is none.
+    """
 
     generation: Generation
     conversation: str
@@ -73,26 +83,40 @@ def find_repeated(request: Request) -> Admitted | None:
     if found.body_hash != request.body_hash:
         raise IdempotencyMismatch
     conversation = found.conversation
-    assert conversation is not None, "a request of a visitor has a conversation"
+    if conversation is None:
+        return Admitted(found, "", fresh=False)
     if conversation.deleted_at is not None:
         raise NotFound
     return Admitted(found, conversation.name, fresh=False)
 
 
 def _insert(request: Request, settings: Settings) -> Admitted:
+    if request.direct is not None:
+        check_open(request.tenant_id, request.visitor, settings)
+        return Admitted(_create(request, settings), "", fresh=True)
     conversation, parent = _place(request)
     busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
     if busy is not None:
         raise ConversationBusy(generation_id=busy.id)
     check_open(request.tenant_id, request.visitor, settings)
+    generation = _create(request, settings, conversation, parent)
+    conversation.updated_at = generation.created_at
+    conversation.save(only=[Conversation.updated_at])
+    return Admitted(generation, conversation.name, fresh=True)
+
+
+def _create(
+    request: Request, settings: Settings, conversation: Conversation | None = None, parent: str | None = None
+) -> Generation:
     time = read_now()
-    generation = Generation.create(
+    return Generation.create(
         id=uuid7(),
         tenant=request.tenant_id,
         visitor=request.visitor,
         conversation=conversation,
         parent=parent,
         message=request.message,
+        request=request.direct,
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
         bypass_cache=request.bypass_cache,
@@ -101,9 +125,6 @@ def _insert(request: Request, settings: Settings) -> Admitted:
         enqueue_at=time + settings.reenqueue_seconds,
         **_policy(request, settings, time),
     )
-    conversation.updated_at = time
-    conversation.save(only=[Conversation.updated_at])
-    return Admitted(generation, conversation.name, fresh=True)
 
 
 def _place(request: Request) -> tuple[Conversation, str | None]:
@@ -137,14 +158,14 @@ def _last_turn(conversation: Conversation) -> str | None:
 
 def _policy(request: Request, settings: Settings, time: float) -> dict[str, object]:
     route = request.route
-    provider, model = route.provider_and_model
+    provider, _, model = (request.model or route.model).partition(":")
     return {
         "route": request.route_name,
         "route_version": route.version,
         "provider": provider,
         "model": model,
         "on_worker_lost": route.on_worker_lost,
-        "on_provider_broken": route.on_provider_broken,
+        "on_provider_broken": route.on_provider_broken or request.on_provider_broken,
         "max_calls": route.max_calls or settings.max_calls,
         "max_crashes": route.max_crashes or settings.max_crashes,
         "deadline_at": time + (route.deadline_seconds or settings.deadline_seconds),

@@ -14,9 +14,12 @@ RETRY_SECONDS = 5.0
 
 
 def check_open(tenant_id: int, visitor: str, settings: Settings) -> None:
-    """Raises RateLimited where one more would be too many. Call it in the transaction that stores it."""
+    """Raises RateLimited where one more would be too many. Call it in the transaction that stores it.
+
+    Without a visitor it is a server's: what the whole tenant may have is its only limit.
+    """
     of_visitor, of_tenant = count_open(tenant_id, visitor)
-    if of_visitor >= settings.max_open_per_visitor:
+    if visitor and of_visitor >= settings.max_open_per_visitor:
         raise _refusal(
             _of_tenant(tenant_id) & (Generation.visitor == visitor),
             "visitor_generations",

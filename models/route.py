@@ -27,6 +27,7 @@ FROM_SETTINGS = (
     "cache_seconds",
     "max_requests",
     "request_window_seconds",
+    "response_seconds",
 )
 
 
@@ -44,11 +45,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_calls: Count | None = None
     max_crashes: Count | None = None
     on_worker_lost: OnWorkerLost = "restart"
-    on_provider_broken: OnProviderBroken = "keep_partial"
+    on_provider_broken: OnProviderBroken | None = None
     cache_seconds: Pause | None = None
     cache_scope: CacheScope = "visitor"
     max_requests: Count | None = None
     request_window_seconds: Seconds | None = None
+    response_seconds: Seconds | None = None
+    models: tuple[str, ...] | dict[str, str] = ()
 
     @property
     def version(self) -> str:
@@ -61,10 +64,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         provider, _, model = self.model.partition(":")
         return provider, model
 
+    def allowed(self, provider: str) -> str | None:
+        """The provider:model that a server asks for by `provider`, an alias or the model itself; None: this route has no such."""
+        if isinstance(self.models, dict):
+            return self.models.get(provider) or (provider if provider == self.model else None)
+        return provider if provider in (self.model, *self.models) else None
+
     def effective(self, settings: Settings) -> dict[str, Any]:
         """Every key with the value that holds; None is left to the provider."""
         values = msgspec.structs.asdict(self)
         for name in FROM_SETTINGS:
             if values[name] is None:
                 values[name] = getattr(settings, name)
+        values["on_provider_broken"] = self.on_provider_broken or "keep_partial"
         return values

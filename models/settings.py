@@ -116,6 +116,8 @@ class Settings:
     request_window_seconds: float = setting(300.0, "the window that requests are counted in", unit="s", minimum=1)
     max_open_per_visitor: int = setting(10, "generations of one visitor that wait or run", minimum=1)
     max_open_per_tenant: int = setting(2000, "generations of one tenant that wait or run", minimum=1)
+    max_key_requests: int = setting(600, "requests of one API key to /v1 in its window", minimum=1)
+    key_window_seconds: float = setting(60.0, "the window that these are counted in", unit="s", minimum=1)
     conversation_days: float = setting(
         60.0, "age, since its last turn, at which a conversation is erased; 0: never", unit="days", minimum=0
     )
@@ -140,8 +142,18 @@ class Settings:
     )
     max_message_bytes: int = setting(32 * 1024, "a message's size in UTF-8", unit="bytes", minimum=1)
     max_body_bytes: int = setting(64 * 1024, "a request body's size on /ai/v1", unit="bytes", minimum=1)
+    max_direct_body_bytes: int = setting(4 * 1024 * 1024, "a request body's size on /v1/chat", unit="bytes", minimum=1)
     body_seconds: float = setting(10.0, "time for a request body to arrive", unit="s", minimum=0.1)
     max_wait_seconds: float = setting(25.0, "longest ?wait= of a poll", unit="s", minimum=0)
+    response_seconds: float = setting(
+        25.0, "how long /v1/chat holds a request for its answer; then 504 with its id", unit="s", minimum=1
+    )
+    hang_up_seconds: float = setting(
+        2.0, "grace for a caller of /v1/chat that hung up; then its answer is cancelled", unit="s", minimum=0
+    )
+    signing_overlap_seconds: float = setting(
+        86400.0, "how long results bear the earlier signature too, after a rotation", unit="s", minimum=0
+    )
     keepalive_seconds: float = setting(10.0, "between two bytes on a silent stream, under 15", unit="s", minimum=0.05)
     idle_check_seconds: float = setting(
         5.0, "silence after which a live generation's row and log are looked at again", unit="s", minimum=0.05

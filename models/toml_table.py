@@ -21,12 +21,14 @@ def wanted(kind: Any) -> str:
     """The values that a type allows, in words."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return wanted(next(each for each in arguments if each is not type(None)))
+        return " or ".join(wanted(each) for each in arguments if each is not type(None))
     if origin is Literal:
         return " or ".join(map(shown, arguments))
     if origin is Annotated:
         low, high = arguments[1].ge, arguments[1].le
         return f"{wanted(arguments[0])} from {low} to {high:.15g}"
+    if origin is tuple:
+        return 'a list of texts, such as ["…"]'
     if origin is dict:
         return 'a table of texts, such as { name = "…" }'
     return {str: 'text, such as "…"', int: "a whole number", float: "a number", bool: "true or false"}[kind]

@@ -6,11 +6,13 @@ Sizes are the tokenizer's counts of each message's content; what a provider adds
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.direct_request import decode
 from models.generation import Generation, Sent, Status
 from models.route import Route
 from models.settings import Settings
 from models.turn import Turn
 from tasks import tokenizer
+from tasks.direct_request import count, provider_request
 from tasks.providers.base import Message, ProviderRequest
 
 #: What stands below an answer that did not come to its end, as a paragraph of its own, so that the model knows.
@@ -54,9 +56,12 @@ def tell(row: Generation, route: Route, turns: Sequence[Turn], limit: int) -> To
     """The request to the row's model (the route may name another one by now): `limit` tokens, newest turns first.
 
     The prompt and the new message always go, and a turn goes whole or not at all: the first that does not fit ends the way
-    back. `turns` are newest first. It counts, so keep it off event loops.
+    back. `turns` are newest first. What a server asked goes whole, behind the prompt. It counts, so keep it off event loops.
     """
     system = system_prompt(route)
+    if row.request is not None:
+        direct = provider_request(decode(row.request), route, system, row.model)
+        return Told(direct, Sent(0, 0, count(direct)))
     tokens = tokenizer.count(system, row.model) + tokenizer.count(row.message, row.model)
     before: list[Message] = []
     for turn in turns:

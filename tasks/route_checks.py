@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from models.route import Route
 from models.route_file import RouteFile, read_route_file
 from models.settings import Settings, env_name
+from models.toml_table import shown
 from tasks import tokenizer
 from tasks.history import max_input_tokens, system_prompt
 from tasks.providers.registry import usable
@@ -29,6 +30,7 @@ def check_routes(file: RouteFile, settings: Settings) -> RouteFile:
     """Adds to the file's mistakes those that only the producing side can see."""
     for name, route in file.routes.items():
         _check_provider(file, name, route)
+        _check_models(file, name, route)
         _check_prompt(file, name, route, settings)
     return file
 
@@ -46,6 +48,19 @@ def _check_provider(file: RouteFile, name: str, route: Route) -> None:
     if highest is not None and route.temperature is not None and route.temperature > highest:
         where = ("routes", name, "temperature")
         file.refuse(where, f"must be {highest:g} at most with {provider}, not {route.temperature:g}")
+
+
+def _check_models(file: RouteFile, name: str, route: Route) -> None:
+    """Each model that a server may ask for has a provider."""
+    known, models = usable(file.providers), route.models
+    for each in models.values() if isinstance(models, dict) else models:
+        provider, _, model = each.partition(":")
+        if provider not in known or not model:
+            begins = " or ".join(f"{provider}:" for provider in known)
+            file.refuse(
+                ("routes", name, "models"),
+                f"each must be provider:model, which begins with {begins}: see {shown(each)}",
+            )
 
 
 def _check_prompt(file: RouteFile, name: str, route: Route, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from models.admission import Admitted, Request, admit
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
 from models.ending import Ending, end_unheld, finish
-from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
+from models.errors import ConversationBusy, IdempotencyMismatch, NotFound, RateLimited
 from models.event import EventId
 from models.generation import Generation, Status, find, find_owned
 from models.route import Route
@@ -351,3 +351,38 @@ def test_what_is_deleted_is_neither_found_nor_gone_on_with(settings: Settings) -
     with pytest.raises(NotFound):
         admit(request(conversation="talk", key="key"), settings)
     assert admit(request(conversation="talk"), settings).generation.parent is None
+
+
+def test_a_server_asks_without_a_visitor_or_a_conversation(settings: Settings) -> None:
+    asked = request("", visitor="", direct="{}", model="demo:echo", on_provider_broken="restart")
+    row = admit(asked, settings).generation
+
+    assert (row.conversation, row.visitor, row.request, row.message) == (None, "", "{}", "")
+    assert (row.provider, row.model, row.on_provider_broken) == ("demo", "echo", "restart")
+    assert Conversation.select().count() == 0
+
+
+def test_what_a_route_says_of_a_broken_provider_goes_before_the_default(settings: Settings) -> None:
+    route = Route(model="demo:echo", on_provider_broken="keep_partial")
+    asked = request("", visitor="", direct="{}", route=route, on_provider_broken="restart")
+
+    assert admit(asked, settings).generation.on_provider_broken == "keep_partial"
+
+
+def test_a_server_gets_the_same_generation_for_the_same_key(settings: Settings) -> None:
+    first = admit(request("", visitor="", direct="{}", key="k"), settings)
+    second = admit(request("", visitor="", direct="{}", key="k"), settings)
+
+    assert (second.generation.id, second.fresh) == (first.generation.id, False)
+    with pytest.raises(IdempotencyMismatch):
+        admit(request("", visitor="", direct="{}", key="k", body_hash="other"), settings)
+
+
+def test_a_server_has_its_tenants_limit_alone(settings: Settings) -> None:
+    few = dataclasses.replace(settings, max_open_per_visitor=1, max_open_per_tenant=2)
+    for _ in range(2):
+        admit(request("", visitor="", direct="{}"), few)
+
+    with pytest.raises(RateLimited) as caught:
+        admit(request("", visitor="", direct="{}"), few)
+    assert caught.value.extra["limit"] == "tenant_generations"

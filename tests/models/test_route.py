@@ -249,3 +249,34 @@ def test_any_change_is_a_new_version() -> None:
 
     assert base.version == Route(model="demo:echo").version
     assert len({base.version, *(each.version for each in others)}) == 1 + len(others)
+
+
+def test_a_route_allows_its_own_model_and_those_that_it_lists() -> None:
+    assert Route(model="demo:echo").allowed("demo:echo") == "demo:echo"
+    assert Route(model="demo:echo").allowed("demo:short") is None
+    assert Route(model="demo:echo", models=("demo:short",)).allowed("demo:short") == "demo:short"
+
+
+def test_a_route_may_have_names_of_its_own_for_models() -> None:
+    route = Route(model="demo:echo", models={"fast": "demo:short"})
+
+    assert route.allowed("fast") == "demo:short"
+    assert route.allowed("demo:echo") == "demo:echo"
+    assert route.allowed("demo:short") is None
+
+
+@pytest.mark.parametrize("models", ['["demo:short"]', '{ fast = "demo:short" }'])
+def test_models_are_a_list_or_a_table(settings: Settings, file: Path, models: str) -> None:
+    file.write_text(f'[routes.chat]\nmodel = "demo:echo"\nmodels = {models}\n')
+
+    assert load_routes(settings)["chat"].models in (("demo:short",), {"fast": "demo:short"})
+
+
+def test_models_that_are_neither_are_refused(settings: Settings, file: Path) -> None:
+    file.write_text('[routes.chat]\nmodel = "demo:echo"\nmodels = "demo:short"\n')
+
+    assert "must be a list of texts" in refusal(settings)
+
+
+def test_where_a_route_does_not_say_a_broken_answer_is_kept(settings: Settings) -> None:
+    assert Route(model="demo:echo").effective(settings)["on_provider_broken"] == "keep_partial"

@@ -75,3 +75,12 @@ def test_mistakes_of_both_kinds_are_told_at_once(refusals: Refusals) -> None:
     told = refusals('[routes.a]\nmodel = "zzz:x"\n[routes.b]\nmodle = "demo:echo"\nmodel = "demo:echo"')
 
     assert [line.split(": ")[:2] for line in told] == [["2", "routes.a.model"], ["4", "routes.b.modle"]]
+
+
+def test_each_model_that_a_server_may_ask_for_has_a_provider(refusals: Refusals) -> None:
+    route = '[routes.a]\nmodel = "demo:echo"\nmodels = '
+
+    assert refusals(route + '["demo:short"]') == refusals(route + '{ fast = "demo:short" }') == []
+    for wrong in ('["demo:short", "zzz:x"]', '{ fast = "zzz:x" }', '["demo"]'):
+        (told,) = refusals(route + wrong)
+        assert told.startswith("3: routes.a.models: each must be provider:model, which begins with ")
