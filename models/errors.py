@@ -32,6 +32,7 @@ StreamerError
         ├── ProviderAuthFailed       provider_auth
         ├── ProviderRefusedRequest   provider_refused_request
         └── ProviderProtocolBroken   provider_protocol
+            └── ProviderAnswerTooLong  answer_too_long
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -200,6 +201,10 @@ class ProviderFailure(GenerationFailure):
     """The provider answered with an error."""
 
     code = "provider_error"
+    retry_after_seconds: float | None = None
+    """The pause that the provider asks for before it is asked again."""
+    should_retry: bool | None = None
+    """The provider's own word on whether to ask again, which goes before `retryable`."""
 
 
 class ProviderTimeout(ProviderFailure):
@@ -252,6 +257,12 @@ class ProviderProtocolBroken(ProviderFailure):
     """The provider's answer can't be understood."""
 
     code = "provider_protocol"
+
+
+class ProviderAnswerTooLong(ProviderProtocolBroken):
+    """The provider's answer is longer than allowed."""
+
+    code = "answer_too_long"
 
 
 def generation_failures() -> dict[str, type[GenerationFailure]]:

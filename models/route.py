@@ -31,10 +31,17 @@ FROM_SETTINGS = (
 )
 
 
+def split(model: str) -> tuple[str, str]:
+    """`openai:gpt-4o-mini` as ("openai", "gpt-4o-mini"); the model may hold more colons."""
+    provider, _, name = model.partition(":")
+    return provider, name
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[routes.NAME]` table. Sizes are tokens, durations seconds; what is left out comes from the settings."""
 
     model: str
+    fallbacks: tuple[str, ...] = ()
     system: str = ""
     safety: str = ""
     history: History = "conversation"
@@ -61,8 +68,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def provider_and_model(self) -> tuple[str, str]:
         """`openai:gpt-4o-mini` in its two parts."""
-        provider, _, model = self.model.partition(":")
-        return provider, model
+        return split(self.model)
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """The first choice, then the fallbacks, each as provider:model."""
+        return (self.model, *self.fallbacks)
+
+    def models_from(self, provider: str, model: str) -> list[tuple[str, str]]:
+        """Who is asked for a request that was posted for this model, in order; it may have been the first choice then.
+
+        A fallback that answered in an earlier run makes place for the first choice again.
+        """
+        fallbacks = [split(each) for each in self.fallbacks]
+        first = self.provider_and_model if (provider, model) in fallbacks else (provider, model)
+        return [first, *(each for each in fallbacks if each != first)]
 
     def allowed(self, provider: str) -> str | None:
         """The provider:model that a server asks for by `provider`, an alias or the model itself; None: this route has no such."""

@@ -22,6 +22,9 @@ FILE_NAME = "streamer.toml"
 #: What a route or a provider may be called: it stands in requests, tables and Redis keys.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
+#: Models that a route may fall back to.
+MAX_FALLBACKS = 8
+
 _FIELDS = {each.name: each for each in msgspec.structs.fields(Route)}
 
 
@@ -141,7 +144,7 @@ def _take_route(file: RouteFile, name: str, table: Any) -> None:
     for key, value in table.items():
         if key not in _FIELDS:
             file.refuse((*where, key), f"unknown key{guess(key, list(_FIELDS))}")
-        elif fault := value_fault(_FIELDS[key].type, value) or (_model_fault(value) if key == "model" else None):
+        elif fault := value_fault(_FIELDS[key].type, value) or _models_fault(key, value, table):
             file.refuse((*where, key), fault)
         else:
             good[key] = value
@@ -177,6 +180,22 @@ def _take_provider(file: RouteFile, name: str, table: Any) -> None:
 _TABLES: dict[str, Callable[[RouteFile, str, Any], None]] = {"routes": _take_route, "providers": _take_provider}
 
 _KINDS_OF_TABLES = "a route is a table [routes.NAME], a provider a table [providers.NAME]"
+
+
+def _models_fault(key: str, value: Any, table: dict[str, Any]) -> str | None:
+    """What is wrong with a key that names models."""
+    if key == "model":
+        return _model_fault(value)
+    if key != "fallbacks":
+        return None
+    if len(value) > MAX_FALLBACKS:
+        return f"must be {MAX_FALLBACKS} models at most: each is one more wait for the visitor"
+    for number, model in enumerate(value):
+        if fault := _model_fault(model):
+            return fault
+        if model in value[:number] or model == table.get("model"):
+            return f"names {model} twice: a fallback is another model than those before it"
+    return None
 
 
 def _model_fault(model: str) -> str | None:

@@ -78,6 +78,30 @@ class Settings:
     provider_connect_seconds: float = setting(10.0, "time to connect to a provider", unit="s", minimum=0.01)
     provider_first_byte_seconds: float = setting(60.0, "time to a provider's first byte", unit="s", minimum=0.01)
     provider_idle_seconds: float = setting(30.0, "time between two chunks of a provider", unit="s", minimum=0.01)
+    attempts_per_model: int = setting(3, "calls to one model before its first text, with pauses between", minimum=1)
+    backoff_seconds: float = setting(
+        0.5,
+        "pause after the first failed call, doubling with each; up to a quarter less, at random",
+        unit="s",
+        minimum=0,
+    )
+    max_backoff_seconds: float = setting(8.0, "the longest of these pauses", unit="s", minimum=0)
+    max_retry_after_seconds: float = setting(
+        30.0, "longest pause that a provider may ask for; beyond it its model is given up at once", unit="s", minimum=0
+    )
+    breaker_failures: int = setting(
+        10, "failures in a row, of the provider's own fault, after which a model is not called for a while", minimum=1
+    )
+    breaker_window_seconds: float = setting(60.0, "time in which these come", unit="s", minimum=0.05)
+    breaker_cool_down_seconds: float = setting(
+        5.0, "how long such a model is not called; then one call probes it", unit="s", minimum=0.05
+    )
+    breaker_max_cool_down_seconds: float = setting(
+        120.0, "the longest cool-down: it doubles with each probe that fails", unit="s", minimum=0.05
+    )
+    breaker_probe_seconds: float = setting(
+        60.0, "time for a probe to bring something; then another call may probe", unit="s", minimum=0.05
+    )
 
     # Generations
     lease_seconds: float = setting(9.0, "how long a worker owns a generation without renewing", unit="s", minimum=0.5)
@@ -106,6 +130,12 @@ class Settings:
         "frames that a run keeps for healing its log; beyond it a snapshot heals",
         unit="bytes",
         minimum=1024,
+    )
+    max_answer_bytes: int = setting(
+        1024 * 1024,
+        "an answer's size in UTF-8, with reasoning and tool calls; beyond it it ends there",
+        unit="bytes",
+        minimum=1,
     )
     finish_flush_seconds: float = setting(
         2.0, "how long the end of a generation waits for a Redis that is away", unit="s", minimum=0.05

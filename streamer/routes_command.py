@@ -65,8 +65,10 @@ def _row(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _cell(value: Any) -> str:
-    if value in (None, ""):
+    if value in (None, "", ()):
         return "-"
+    if isinstance(value, tuple):
+        return ", ".join(value)
     if isinstance(value, float):
         return f"{value:g}"
     return json.dumps(value, ensure_ascii=False) if "\n" in str(value) else str(value)

@@ -3,21 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
-from models.answer_cache import find_answer
 from models.database import read_now
 from models.database_threads import DatabaseThreads
-from models.ending import Ending, Reused, finish, is_unsaid, mark_published
+from models.ending import Ending, finish, is_unsaid, mark_published
 from models.errors import (
     DeadlineExceeded,
-    GenerationFailure,
     InternalFailure,
     PersistFailed,
+    ProviderAnswerTooLong,
     ProviderFailure,
-    RouteUnknown,
-    SettingInvalid,
-    TooManyCalls,
     Unavailable,
 )
 from models.event import EventId
@@ -25,20 +21,17 @@ from models.event_log import LOG_AWAY
 from models.generation import Generation, Status
 from models.kill_point import reach
 from models.ownership import claim, give_back, restart_run, still_holds
-from models.provider_call import begin_call, end_call
 from models.route import Route
 from models.settings import Settings
-from models.turn import turns_before
-from tasks.answer_cache import NO_USAGE, AnswerCache, say_again
-from tasks.estimate import estimate
-from tasks.history import Told, max_input_tokens, tell
+from tasks.answer_cache import AnswerCache
+from tasks.attempts import Attempts
+from tasks.breaker import Breaker
 from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
 from tasks.providers.registry import Registry
 from tasks.publisher import Publisher, RunLost
 from tasks.repair import complete_log
-from tasks.run import Outcome, stream_call
-from tasks.tokenizer import MAX_TOKEN_BYTES
+from tasks.run import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +51,13 @@ class Generator:
         holdings: Holdings,
         writer: LogWriter,
         cache: AnswerCache,
+        breaker: Breaker,
     ) -> None:
         self._settings = settings
         self._threads = threads
-        self._routes = routes
-        self._registry = registry
         self._holdings = holdings
         self._writer = writer
-        self._cache = cache
-        self._settling: set[asyncio.Task[None]] = set()
+        self._attempts = Attempts(settings, threads, routes, registry, cache, breaker)
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,9 +97,10 @@ class Generator:
             row, self._writer, self._settings, lambda: self._threads.run(still_holds, row.id, row.run)
         )
         holding.run, holding.publisher = row.run, publisher
+        self._attempts.choose_first(row)
         publisher.start(row.provider, row.model, reason)
         try:
-            outcome = await self._stream(row, holding, publisher)
+            outcome = await self._attempts.answer(row, publisher, holding)
             restarted = await self._restarted(row, holding, outcome, publisher)
             if restarted is None:
                 await self._end(row, holding, publisher, outcome)
@@ -118,83 +110,13 @@ class Generator:
         if restarted is not None:
             await self._run(restarted, holding, "provider_broken")
 
-    async def _stream(self, row: Generation, holding: Holding, publisher: Publisher) -> Outcome:
-        """One provider call, from its line in the ledger to its settling; none where an earlier answer serves."""
-        try:
-            provider = self._registry.provider(row.provider)
-            route = self._route(row)
-            told = await self._tell(row, route)
-            input_hash = self._cache.input_hash(row, route, told.request)
-            earlier = await self._earlier(row, route, input_hash)
-            if earlier is not None:
-                return _reused(earlier, publisher, holding)
-            number = await self._begin(row, told, input_hash)
-        except SettingInvalid as error:
-            logger.error("%s", error)
-            return Outcome(failure=InternalFailure("The service's settings do not allow this request."))
-        except GenerationFailure as failure:
-            return Outcome(failure=failure)
-        outcome = Outcome(stop=Stop.LOST)
-        try:
-            outcome = await stream_call(publisher, holding, provider, told.request, row.deadline_at - read_now())
-        finally:
-            publisher.number_text()
-            if outcome.usage is None:
-                answered = publisher.transcript.text + publisher.transcript.reasoning
-                outcome.usage = await asyncio.to_thread(estimate, told.sent.tokens, answered, row.model)
-            await self._settle(row, number, outcome)
-        return outcome
-
-    def _route(self, row: Generation) -> Route:
-        route = self._routes.get(row.route)
-        if route is None:
-            raise RouteUnknown
-        return route
-
-    async def _earlier(self, row: Generation, route: Route, input_hash: str | None) -> Generation | None:
-        """An answer to the same request that may serve again."""
-        if input_hash is None or row.bypass_cache:
-            return None
-        return await self._threads.run(find_answer, row, input_hash, self._cache.seconds(route))
-
-    async def _begin(self, row: Generation, told: Told, input_hash: str | None) -> int:
-        """The number of the call that may start now."""
-        call = (row.id, row.run, row.provider, row.model, told.sent, input_hash)
-        number = await self._threads.run(begin_call, *call)
-        if number is None:
-            if not await self._threads.run(still_holds, row.id, row.run):
-                raise RunLost
-            raise TooManyCalls
-        return number
-
-    async def _tell(self, row: Generation, route: Route) -> Told:
-        """What the model is told; counting it takes a thread that no statement waits for."""
-        limit = max_input_tokens(route, self._settings)
-        alone = row.parent is None or route.history == "none"
-        turns = [] if alone else await self._threads.run(turns_before, row, limit * MAX_TOKEN_BYTES)
-        return await asyncio.to_thread(tell, row, route, turns, limit)
-
-    async def _settle(self, row: Generation, number: int, outcome: Outcome) -> None:
-        failure = outcome.failure
-        word = "done" if outcome.finish_reason else "cancelled" if outcome.stop else "error"
-        code = failure.code if failure else None
-
-        async def settle() -> None:
-            await self._threads.run(end_call, row.id, number, word, code, outcome.usage)
-
-        try:
-            await settle()
-        except Unavailable:
-            logger.warning("the database is away: a provider call is settled when it is back")
-            later = asyncio.create_task(_until_available(settle))
-            self._settling.add(later)
-            later.add_done_callback(self._settling.discard)
-
     async def _restarted(
         self, row: Generation, holding: Holding, outcome: Outcome, publisher: Publisher
     ) -> Generation | None:
         """The next run's row, where the provider broke off after its first text and the route wants the answer anew."""
-        broke = isinstance(outcome.failure, ProviderFailure) and bool(publisher.transcript)
+        failure = outcome.failure
+        limited = isinstance(failure, ProviderAnswerTooLong)
+        broke = isinstance(failure, ProviderFailure) and not limited and bool(publisher.transcript)
         if not broke or row.on_provider_broken != "restart":
             return None
         with holding.next_run() as move_to:
@@ -256,14 +178,6 @@ class Generator:
             logger.warning("a terminal event waits for the sweeper (%s)", type(error).__name__)
 
 
-def _reused(answer: Generation, publisher: Publisher, holding: Holding) -> Outcome:
-    """An earlier answer, said again."""
-    if holding.stop is not None:
-        return Outcome(stop=holding.stop)
-    say_again(publisher, answer)
-    return Outcome(finish_reason=answer.finish_reason, usage=NO_USAGE, reused=Reused(answer.provider, answer.model))
-
-
 def _ending(outcome: Outcome, publisher: Publisher) -> Ending:
     """The terminal state that an outcome means, given the text so far."""
     usage = outcome.usage
@@ -271,17 +185,9 @@ def _ending(outcome: Outcome, publisher: Publisher) -> Ending:
         return Ending(status=Status.DONE, finish_reason=outcome.finish_reason, usage=usage, reused=outcome.reused)
     if outcome.stop is Stop.CANCELLED:
         return Ending(status=Status.CANCELLED, finish_reason="cancelled", usage=usage)
-    if publisher.transcript and (outcome.failure is None or isinstance(outcome.failure, ProviderFailure)):
-        return Ending(status=Status.INCOMPLETE, finish_reason="interrupted", usage=usage)
-    if publisher.transcript and isinstance(outcome.failure, DeadlineExceeded):
+    failure = outcome.failure
+    if publisher.transcript and isinstance(failure, DeadlineExceeded | ProviderAnswerTooLong):
         return Ending(status=Status.INCOMPLETE, finish_reason="limit", usage=usage)
-    return Ending(status=Status.ERROR, failure=outcome.failure or InternalFailure(), usage=usage)
-
-
-async def _until_available(work: Callable[[], Awaitable[None]]) -> None:
-    """Does `work` once the database is there."""
-    while True:
-        try:
-            return await work()
-        except Unavailable:
-            await asyncio.sleep(FINISH_RETRY_SECONDS)
+    if publisher.transcript and (failure is None or isinstance(failure, ProviderFailure)):
+        return Ending(status=Status.INCOMPLETE, finish_reason="interrupted", usage=usage)
+    return Ending(status=Status.ERROR, failure=failure or InternalFailure(), usage=usage)

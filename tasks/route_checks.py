@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from models.route import Route
+from models.route import Route, split
 from models.route_file import RouteFile, read_route_file
 from models.settings import Settings, env_name
 from models.toml_table import shown
@@ -36,18 +36,20 @@ def check_routes(file: RouteFile, settings: Settings) -> RouteFile:
 
 
 def _check_provider(file: RouteFile, name: str, route: Route) -> None:
-    provider, _ = route.provider_and_model
     known = usable(file.providers)
-    if provider not in known:
-        close = difflib.get_close_matches(provider, known, 1)
-        begins = " or ".join(f"{each}:" for each in known)
-        meant = f"did you mean {close[0]}:?" if close else f"a model begins with {begins}"
-        file.refuse(("routes", name, "model"), f'there is no provider "{provider}"; {meant}')
-        return
-    highest = MAX_TEMPERATURES.get(file.providers[provider].kind)
-    if highest is not None and route.temperature is not None and route.temperature > highest:
-        where = ("routes", name, "temperature")
-        file.refuse(where, f"must be {highest:g} at most with {provider}, not {route.temperature:g}")
+    for model in route.all_models:
+        provider, _ = split(model)
+        key = "model" if model == route.model else "fallbacks"
+        if provider not in known:
+            close = difflib.get_close_matches(provider, known, 1)
+            begins = " or ".join(f"{each}:" for each in known)
+            meant = f"did you mean {close[0]}:?" if close else f"a model begins with {begins}"
+            file.refuse(("routes", name, key), f'there is no provider "{provider}"; {meant}')
+            continue
+        highest = MAX_TEMPERATURES.get(file.providers[provider].kind)
+        if highest is not None and route.temperature is not None and route.temperature > highest:
+            where = ("routes", name, "temperature")
+            file.refuse(where, f"must be {highest:g} at most with {provider}, not {route.temperature:g}")
 
 
 def _check_models(file: RouteFile, name: str, route: Route) -> None:

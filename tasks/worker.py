@@ -17,9 +17,11 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
+from models.route import split
 from models.secret import load_secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
+from tasks.breaker import Breaker
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
 from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
@@ -48,13 +50,17 @@ class WorkerState(Middleware):
         self.routes = load_checked_routes(settings)
         self.registry = Registry(settings)
         for route in self.routes.values():
-            self.registry.provider(route.provider_and_model[0])  # a wrong setting is told now, not to a visitor
+            for model in route.all_models:
+                self.registry.provider(split(model)[0])  # a wrong setting is told now, not to a visitor
         self.holdings = Holdings(settings, threads)
         self._client = connect_redis(redis_url(settings))
         self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)
         self._writer = LogWriter(EventLog(self._client))
         cache = AnswerCache(settings, load_secret(settings))
-        self._generator = Generator(settings, threads, self.routes, self.registry, self.holdings, self._writer, cache)
+        breaker = Breaker(self._client, settings)
+        self._generator = Generator(
+            settings, threads, self.routes, self.registry, self.holdings, self._writer, cache, breaker
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     async def generate(self, generation_id: str) -> None:

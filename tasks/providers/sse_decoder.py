@@ -8,7 +8,7 @@ whole. A half event at the end of the input is dropped, by never coming out.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from models.errors import ProviderProtocolBroken
+from models.errors import ProviderAnswerTooLong
 from tasks.providers.failures import failure
 
 _BOM = b"\xef\xbb\xbf"
@@ -41,7 +41,7 @@ class EventDecoder:
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         """The events that `chunk` completes; read them all before the next chunk.
 
-        Raises ProviderProtocolBroken at a line or an event over its bound, after the events before it.
+        Raises ProviderAnswerTooLong at a line or an event over its bound, after the events before it.
         """
         for line in self._lines(chunk):
             if not line:
@@ -107,4 +107,4 @@ def _text(value: bytes) -> str:
 
 
 def _too_long(what: str, bound: int) -> Exception:
-    return failure(ProviderProtocolBroken, f"The provider sent a {what} of more than {bound} bytes")
+    return failure(ProviderAnswerTooLong, f"The provider sent a {what} of more than {bound} bytes")

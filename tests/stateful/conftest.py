@@ -14,7 +14,7 @@ from models.clock import boot_clock
 from models.event import Usage
 from models.settings import Settings
 from models.tenant import first_tenant
-from tasks import generate, sweeper
+from tasks import calls, sweeper
 from tests.stateful.machine import Ground
 
 
@@ -23,7 +23,7 @@ def ground(
     redis_socket: Path, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ground]:
     monkeypatch.setattr(boot_clock, "offset_seconds", 1.7e9)
-    monkeypatch.setattr(generate, "estimate", lambda sent, text, model: Usage(source="estimated"))
+    monkeypatch.setattr(calls, "estimate", lambda sent, text, model: Usage(source="estimated"))
 
     def use_clock(seconds: Callable[[], float]) -> None:
         monkeypatch.setattr(clock, "boot_seconds", seconds)

@@ -14,6 +14,7 @@ from models.route import Route
 from models.secret import Secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
+from tasks.breaker import Breaker
 from tasks.generate import Generator
 from tasks.holdings import Holdings
 from tasks.log_writer import LogWriter
@@ -82,6 +83,17 @@ class Mouth:
         pass
 
 
+class NoBreaker(Breaker):
+    """As where Redis is away for it: what it asks would be one more call at each of the actor's steps."""
+
+    def __init__(self, settings: Settings) -> None:
+        client: Any = None
+        super().__init__(client, settings)
+
+    async def _step(self, provider: str, model: str, *arguments: str) -> int | None:
+        return None
+
+
 class _Threads(GatedThreads):
     """Notes for which run a provider is about to be called."""
 
@@ -122,7 +134,8 @@ class Worker(Actor):
         writer = LogWriter(gated_log(self, client))
         self.holdings = Holdings(settings, threads)
         cache = AnswerCache(settings, Secret("s" * 40))
-        self._generator = Generator(settings, threads, routes, registry, self.holdings, writer, cache)
+        breaker = NoBreaker(settings)
+        self._generator = Generator(settings, threads, routes, registry, self.holdings, writer, cache, breaker)
         self.spawn(writer.run())
         self.spawn(self.holdings.renew_forever())
 

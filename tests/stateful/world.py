@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from models.admission import Request, admit
 from models.database import read_now
-from models.errors import ProviderFailure
+from models.errors import ProviderOverloaded
 from models.event_log import log_key
 from models.generation import Generation
 from models.periodic import Worker as WorkerRow
@@ -252,7 +252,7 @@ class World:
             speech.give(TextPiece(f"{self.generations.index(speech.id)}.{speech.run}.{self._said} "))
 
     def end_call(self, speech: Speech, *, broken: bool) -> None:
-        speech.give(ProviderFailure() if broken else FinishPiece("stop"))
+        speech.give(ProviderOverloaded() if broken else FinishPiece("stop"))
 
     def drain(self, worker: Worker) -> None:
         """It hands on what it holds, and another takes its place."""

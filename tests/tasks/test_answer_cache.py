@@ -204,7 +204,8 @@ async def test_a_cancelled_request_is_cancelled_all_the_same(
 ) -> None:
     await ask()
     row = admit(request(route=route), settings).generation
-    find = worker.generator._earlier
+    attempts = worker.generator._attempts
+    find = attempts._earlier
 
     async def cancelled_meanwhile(*arguments: Any) -> Generation | None:
         request_cancel(row.id)
@@ -212,7 +213,7 @@ async def test_a_cancelled_request_is_cancelled_all_the_same(
             holding.stop_for(Stop.CANCELLED)
         return await find(*arguments)
 
-    monkeypatch.setattr(worker.generator, "_earlier", cancelled_meanwhile)
+    monkeypatch.setattr(attempts, "_earlier", cancelled_meanwhile)
 
     ended = await worker.run(row)
 

@@ -46,6 +46,8 @@ def settings(settings: Settings, fake: FakeOpenAI) -> Settings:
         renew_seconds=0.01,
         finish_flush_seconds=10.0,
         cache_seconds=0.0,
+        backoff_seconds=0.0,
+        breaker_failures=100,
     )
 
 
@@ -283,11 +285,11 @@ async def test_restarts_among_many_renewals_are_no_losses(
 
 
 async def test_a_failure_before_any_text_is_no_new_run(worker: Worker, settings: Settings, fake: FakeOpenAI) -> None:
-    fake.script(refused(500))
+    fake.script(refused(500), refused(500), refused(500))
 
     row = await worker.run(queued(settings, route=RESTART))
 
-    assert (row.status, row.run, fake.calls) == (Status.ERROR, 1, 1)
+    assert (row.status, row.run, fake.calls) == (Status.ERROR, 1, 3)
 
 
 async def test_no_calls_left_is_an_error(worker: Worker, settings: Settings, log: EventLog, fake: FakeOpenAI) -> None:
@@ -323,7 +325,7 @@ async def test_a_provider_that_breaks_in_an_unknown_way_is_an_error_of_ours(
             yield TextPiece("half")
             raise ZeroDivisionError("secret prompt")
 
-    monkeypatch.setitem(worker.generator._registry._providers, "openai", Broken(1.0))
+    monkeypatch.setitem(worker.generator._attempts._registry._providers, "openai", Broken(1.0))
 
     row = await worker.run(queued(settings))
 
@@ -467,7 +469,7 @@ async def test_a_run_that_is_overtaken_before_its_call_makes_none(
             changed(row, run=2, worker="another")
             return super().provider(name)
 
-    monkeypatch.setattr(worker.generator, "_registry", Late(settings))
+    monkeypatch.setattr(worker.generator._attempts, "_registry", Late(settings))
 
     found = await worker.run(row)
 

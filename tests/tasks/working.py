@@ -15,6 +15,7 @@ from models.secret import Secret
 from models.settings import Settings
 from models.transcript import transcript_of_run
 from tasks.answer_cache import AnswerCache
+from tasks.breaker import Breaker
 from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
 from tasks.holdings import Holdings
@@ -48,7 +49,10 @@ async def working(
         renewing = asyncio.create_task(holdings.renew_forever())
         try:
             cache = AnswerCache(settings, Secret("s" * 40))
-            yield Worker(Generator(settings, threads, {"chat": route}, registry, holdings, writer, cache), holdings)
+            breaker = Breaker(client, settings)
+            routes = {"chat": route}
+            generator = Generator(settings, threads, routes, registry, holdings, writer, cache, breaker)
+            yield Worker(generator, holdings)
         finally:
             await end_tasks(renewing)
             await registry.aclose()
