@@ -8,6 +8,7 @@ import pytest
 
 from models import errors
 from models.event import Usage
+from models.provider_config import MaxTokensField
 from tasks.providers.base import FinishPiece, Message, ProviderRequest, TextPiece, UsagePiece
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
@@ -56,6 +57,65 @@ async def test_a_request_says_what_is_wanted_and_no_more(fake: FakeOpenAI, provi
     assert headers["accept"] == "text/event-stream"
     assert headers["accept-encoding"] == "identity"
     assert headers["content-type"] == "application/json"
+
+
+async def test_tools_their_results_and_a_response_format_are_passed_through(
+    fake: FakeOpenAI, provider: OpenAIProvider
+) -> None:
+    made = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    messages = (
+        *REQUEST.messages,
+        Message(role="assistant", content="", tool_calls=(made,)),
+        Message(role="tool", content="sunny", tool_call_id="call_1"),
+    )
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    await _call(provider, ProviderRequest(model="m", messages=messages, tools=(tool,), response_format=wanted))
+    assert fake.seen[0]["messages"][1:] == [
+        {"role": "assistant", "content": "", "tool_calls": [made]},
+        {"role": "tool", "content": "sunny", "tool_call_id": "call_1"},
+    ]
+    assert (fake.seen[0]["tools"], fake.seen[0]["response_format"]) == ([tool], wanted)
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_a_server_is_sent_the_field_that_it_is_said_to_want(fake: FakeOpenAI, field: MaxTokensField) -> None:
+    provider = OpenAIProvider(fake.url, KEY, PATIENT, max_tokens_field=field, allow_private=True)
+    await _call(provider, ProviderRequest(model="m", messages=REQUEST.messages, max_output_tokens=7))
+    await provider.aclose()
+    assert {name: count for name, count in fake.seen[0].items() if name.startswith("max_")} == {field: 7}
+
+
+async def test_headers_of_the_table_go_along_and_change_none_of_ours(fake: FakeOpenAI) -> None:
+    provider = OpenAIProvider(fake.url, KEY, PATIENT, headers={"x-team": "search"}, allow_private=True)
+    await _call(provider)
+    await provider.aclose()
+    assert fake.headers_seen[0]["x-team"] == "search"
+    assert fake.headers_seen[0]["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_host_that_is_not_allowed_is_sent_nothing(fake: FakeOpenAI) -> None:
+    provider = OpenAIProvider(fake.url, KEY, PATIENT)
+    failure = (await _call(provider)).failure
+    await provider.aclose()
+    assert type(failure) is errors.ProviderUnreachable
+    assert (vars(failure)["should_retry"], fake.calls, fake.open) == (False, 0, 0)
+
+
+async def test_no_log_line_holds_the_key_the_prompt_or_the_answer(
+    fake: FakeOpenAI, provider: OpenAIProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    fake.script(Answer(), refused(401), Answer(fault="error", at=3), Answer(fault="malformed", at=3), html(502))
+    for _ in range(5):
+        await _call(provider)
+    blocked = OpenAIProvider(fake.url, KEY, PATIENT)
+    await _call(blocked)
+    await blocked.aclose()
+    said = caplog.text + "".join(repr(vars(record)) for record in caplog.records)
+    assert "which is no public address" in said
+    for secret in (KEY, "hello", fake.words("hello")[0].strip(), "secret"):
+        assert secret not in said
 
 
 async def test_openai_itself_is_sent_max_completion_tokens() -> None:
@@ -279,7 +339,7 @@ async def test_an_unknown_event_is_skipped_and_counted(fake: FakeOpenAI, provide
 async def test_a_line_of_ten_megabytes_is_cut_off(fake: FakeOpenAI, provider: OpenAIProvider) -> None:
     fake.script(Answer(texts=("a", "x" * 10_000_000), bytes_a_write=65536))
     seen = await _call(provider)
-    assert type(seen.failure) is errors.ProviderProtocolBroken
+    assert isinstance(seen.failure, errors.ProviderProtocolBroken)
     assert seen.texts == ["a"]
     await fake.until(lambda: fake.open == 0)
 

@@ -151,6 +151,7 @@ def test_usage_beside_text_counts() -> None:
         ),
         ({"prompt_tokens": 5, "prompt_tokens_details": None, "completion_tokens": None}, Usage(input=5)),
         ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(input=5, cached=5)),
+        ({"prompt_tokens": 5, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(input=5, cached=4)),
         ({"prompt_tokens": -5, "completion_tokens": 10**30}, Usage(output=2**31 - 1)),
         ({"prompt_tokens": "5", "completion_tokens": 1.5}, Usage()),
     ],
@@ -162,6 +163,48 @@ def test_usage_is_read_whatever_it_holds(sent: dict[str, Any], usage: Usage) -> 
 @pytest.mark.parametrize("usage", [None, [], "none", 0])
 def test_usage_that_is_none_is_none(usage: object) -> None:
     assert _read(_delta(content="a") | {"usage": usage}) == [TextPiece("a"), STOP]
+
+
+USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        _delta("stop") | {"usage": USAGE},
+        _delta("stop") | {"x_groq": {"id": "req_1", "usage": USAGE}},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": USAGE}]},
+        {"choices": [], "usage": USAGE, "x_groq": {}},
+        {"usage": USAGE},
+    ],
+    ids=["beside the finish", "x_groq", "in the choice", "alone", "without choices"],
+)
+def test_usage_is_found_wherever_a_server_puts_it(chunk: dict[str, Any]) -> None:
+    assert _read(_delta(content="a"), chunk) == [TextPiece("a"), UsagePiece(Usage(input=11, output=3)), STOP]
+
+
+def test_each_usage_is_told_and_the_last_counts() -> None:
+    chunks = [_delta(content="a") | {"usage": {"prompt_tokens": 11, "completion_tokens": count}} for count in (1, 2)]
+    usages = [piece.usage.output for piece in _read(*chunks) if isinstance(piece, UsagePiece)]
+    assert usages == [1, 2]
+
+
+def test_a_content_that_is_a_list_is_text_and_reasoning() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}
+    parts = [
+        thinking,
+        {"type": "text", "text": "a"},
+        {"type": "reference", "reference_ids": [1]},
+        "b",
+        7,
+        {"type": "text"},
+    ]
+    assert _read(_delta(content=parts), _delta(content=[])) == [
+        ReasoningPiece("hm"),
+        TextPiece("a"),
+        TextPiece("b"),
+        STOP,
+    ]
 
 
 def test_other_choices_are_not_mixed_in() -> None:
