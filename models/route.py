@@ -75,6 +75,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The first choice, then the fallbacks, each as provider:model."""
         return (self.model, *self.fallbacks)
 
+    @property
+    def providers(self) -> frozenset[str]:
+        """The names of all who may be asked: for the route's models, and for those that a server may ask for."""
+        others = self.models.values() if isinstance(self.models, dict) else self.models
+        return frozenset(split(each)[0] for each in (*self.all_models, *others))
+
     def models_from(self, provider: str, model: str) -> list[tuple[str, str]]:
         """Who is asked for a request that was posted for this model, in order; it may have been the first choice then.
 

@@ -63,7 +63,8 @@ class Settings:
     # Providers
     model: str = setting(
         "",
-        "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, else demo:echo",
+        "the built-in route's model as provider:model; empty: openai:gpt-4o-mini with OPENAI_API_KEY, "
+        "anthropic:claude-haiku-4-5 with ANTHROPIC_API_KEY, else demo:echo",
         env="STREAMER_MODEL",
     )
     openai_api_key: str = setting("", "key of the `openai` provider", env="OPENAI_API_KEY", secret=True)
@@ -234,7 +235,11 @@ class Settings:
     @property
     def default_model(self) -> str:
         """The built-in route's model as provider:model."""
-        return self.model or ("openai:gpt-4o-mini" if self.openai_api_key else "demo:echo")
+        if self.openai_api_key:
+            keyed = "openai:gpt-4o-mini"
+        else:
+            keyed = "anthropic:claude-haiku-4-5" if self.anthropic_api_key else "demo:echo"
+        return self.model or keyed
 
 
 _FIELDS = {item.name: item for item in fields(Settings)}

@@ -17,7 +17,6 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
-from models.route import split
 from models.secret import load_secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
@@ -50,8 +49,8 @@ class WorkerState(Middleware):
         self.routes = load_checked_routes(settings)
         self.registry = Registry(settings)
         for route in self.routes.values():
-            for model in route.all_models:
-                self.registry.provider(split(model)[0])  # a wrong setting is told now, not to a visitor
+            for name in sorted(route.providers):
+                self.registry.provider(name)  # a wrong setting is told now, not to a visitor
         self.holdings = Holdings(settings, threads)
         self._client = connect_redis(redis_url(settings))
         self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)

@@ -36,7 +36,7 @@ def providers(settings: Settings) -> Iterator[Finding]:
     registry = Registry(settings, file.providers)
     for name in _names(file):
         registry.provider(name)
-        routes = ", ".join(sorted(each for each, route in file.routes.items() if route.provider_and_model[0] == name))
+        routes = ", ".join(sorted(each for each, route in file.routes.items() if name in route.providers))
         yield ok(f"{name} for {routes}: {_key(file.providers[name], settings)}")
 
 
@@ -63,7 +63,7 @@ def hosts(settings: Settings) -> Iterator[Finding]:
 
 
 def _names(file: RouteFile) -> list[str]:
-    named = {route.provider_and_model[0] for route in file.routes.values()}
+    named = frozenset[str]().union(*(route.providers for route in file.routes.values()))
     return [name for name in usable(file.providers) if name in named]
 
 

@@ -127,6 +127,8 @@ def test_a_renewal_must_come_before_the_leases_end(renew: str) -> None:
     [
         ({}, "demo:echo"),
         ({"OPENAI_API_KEY": "sk-1"}, "openai:gpt-4o-mini"),
+        ({"ANTHROPIC_API_KEY": "sk-1"}, "anthropic:claude-haiku-4-5"),
+        ({"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}, "openai:gpt-4o-mini"),
         ({"OPENAI_API_KEY": "sk-1", "STREAMER_MODEL": "demo:short"}, "demo:short"),
         ({"STREAMER_MODEL": "openai:o3"}, "openai:o3"),
     ],

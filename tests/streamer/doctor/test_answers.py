@@ -108,3 +108,12 @@ def test_providers_of_the_file_are_looked_at(settings: Settings, monkeypatch: py
     assert "providers.near.base_url" in only(answers.hosts, settings).change
     file.write_text(table + 'api_key_env = "NEAR_API_KEY"\n' + route)
     assert only(answers.providers, settings).found == "near for chat: NEAR_API_KEY is set"
+
+
+def test_fallbacks_and_what_servers_may_ask_for_are_looked_at(keyed: Settings) -> None:
+    (keyed.data_path / "streamer.toml").write_text(
+        '[routes.chat]\nmodel = "demo:echo"\nfallbacks = ["openai:o3"]\nmodels = ["anthropic:claude-haiku-4-5"]\n'
+    )
+    lines = [line.finding for line in carry_out([Check("providers", answers.providers)], keyed)]
+    assert [finding.verdict for finding in lines] == [Verdict.FAILED]
+    assert lines[0].found == "ANTHROPIC_API_KEY must hold a key to use https://api.anthropic.com"
