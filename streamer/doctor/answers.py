@@ -3,8 +3,10 @@
 import socket
 import ssl
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+from models.errors import SettingInvalid
 from models.host_address import Reach, allowed_reaches, reach_of
 from models.provider_check import url_fault
 from models.provider_config import ProviderConfig, read_key
@@ -38,6 +40,16 @@ def providers(settings: Settings) -> Iterator[Finding]:
         registry.provider(name)
         routes = ", ".join(sorted(each for each, route in file.routes.items() if name in route.providers))
         yield ok(f"{name} for {routes}: {_key(file.providers[name], settings)}")
+
+
+def keys(settings: Settings) -> list[str]:
+    """The keys of all providers, as far as they can be read."""
+    found: list[str] = []
+    with suppress(SettingInvalid):
+        for config in read_route_file(settings).providers.values():
+            with suppress(SettingInvalid):
+                found.append(read_key(config, settings))
+    return found
 
 
 def hosts(settings: Settings) -> Iterator[Finding]:

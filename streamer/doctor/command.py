@@ -38,7 +38,7 @@ ONLINE = (Check("provider-hosts", answers.hosts),)
 def doctor(settings: Settings, *, online: bool, in_json: bool) -> int:
     """Prints what was found; 1 where something failed. Never raises for what is wrong with the installation."""
     checks = (*CHECKS, *ONLINE) if online else CHECKS
-    scrubber = Scrubber(settings)
+    scrubber = Scrubber(settings, answers.keys(settings))
     width = max(len(check.name) for check in checks)
     coloured = sys.stdout.isatty() and not settings.no_color
     lines: list[Line] = []

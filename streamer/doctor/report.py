@@ -17,10 +17,10 @@ SHORTEST_SECRET = 6
 
 
 class Scrubber:
-    """Takes the settings' secrets out of a text: the checks tell none, and this is the net below them."""
+    """Takes the settings' secrets and `others` out of a text: the checks tell none, and this is the net below them."""
 
-    def __init__(self, settings: Settings) -> None:
-        values = [str(getattr(settings, item.name)) for item in fields(settings) if not item.repr]
+    def __init__(self, settings: Settings, others: Iterable[str] = ()) -> None:
+        values = [*(str(getattr(settings, item.name)) for item in fields(settings) if not item.repr), *others]
         passwords = [_password(each) for each in values if "://" in each]
         # An address as a whole is no secret, what stands in it before the @ is.
         found = {each for each in [*values, *passwords, *map(unquote, passwords)] if "://" not in each}

@@ -48,9 +48,9 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
             else:
                 turns.append({"role": "user", "content": [result]})
         elif message.tool_calls:
-            text = [{"type": "text", "text": message.content}] if message.content else []
+            text = [{"type": "text", "text": message.content}] if message.content.strip() else []
             turns.append({"role": "assistant", "content": [*text, *map(_tool_use, message.tool_calls)]})
-        elif message.content:
+        elif message.content.strip():
             turns.append({"role": message.role, "content": message.content})
     return turns
 

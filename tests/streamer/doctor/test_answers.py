@@ -12,6 +12,7 @@ import pytest
 from models.settings import Settings
 from streamer.doctor import answers
 from streamer.doctor.check import Check, Verdict, carry_out
+from streamer.doctor.report import Scrubber
 from tests.fakes.certificate import make_certificate
 from tests.streamer.doctor.finding import found, only
 
@@ -108,6 +109,15 @@ def test_providers_of_the_file_are_looked_at(settings: Settings, monkeypatch: py
     assert "providers.near.base_url" in only(answers.hosts, settings).change
     file.write_text(table + 'api_key_env = "NEAR_API_KEY"\n' + route)
     assert only(answers.providers, settings).found == "near for chat: NEAR_API_KEY is set"
+
+
+def test_keys_of_the_file_are_known_to_who_takes_them_out_of_texts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEAR_API_KEY", CANARY)
+    table = '[providers.near]\nkind = "openai"\napi_key_env = "NEAR_API_KEY"\n[providers.far]\nkind = "openai"\n'
+    (settings.data_path / "streamer.toml").write_text(table)
+    assert Scrubber(settings, answers.keys(settings)).text(f"it is {CANARY}") == "it is …"
 
 
 def test_fallbacks_and_what_servers_may_ask_for_are_looked_at(keyed: Settings) -> None:

@@ -38,7 +38,9 @@ def test_the_system_prompt_stands_at_the_top() -> None:
 
 
 def test_an_answer_that_said_nothing_is_left_out() -> None:
-    body = _body(_user("a"), Message(role="assistant", content=""), _user("b"))
+    body = _body(
+        _user("a"), Message(role="assistant", content=""), Message(role="assistant", content=" \n"), _user("b")
+    )
     assert [turn["content"] for turn in body["messages"]] == ["a", "b"]
 
 

@@ -394,6 +394,21 @@ def certificate(tmp_path: Path) -> Path:
     return make_certificate(tmp_path)
 
 
+async def test_the_name_is_what_tls_asks_for_and_what_the_certificate_must_say(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asked: list[str] = []
+    context.sni_callback = lambda _connection, name, _context: asked.append(name)
+    monkeypatch.setattr(http_pool, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
+    with RawServer(context) as server:
+        _resolving_to(monkeypatch, "127.0.0.1")  # which the certificate names, but it is not what was asked for
+        with pytest.raises(ProviderUnreachable, match="SSLCertVerificationError"):
+            await Pool(f"https://api.example:{server.port}", 5, allow_private=True).take()
+    assert asked == ["api.example"]
+
+
 async def test_tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from models.errors import SettingInvalid
 from models.settings import Settings
+from tasks.providers.anthropic import AnthropicProvider
 from tasks.providers.demo import DemoProvider
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.registry import Registry, split_model, usable
@@ -53,9 +54,18 @@ def test_an_unknown_name_says_which_setting_and_what_there_is() -> None:
         Registry(KEYED).provider("opnai")
 
 
-def test_openai_itself_needs_a_key() -> None:
-    with pytest.raises(SettingInvalid, match="OPENAI_API_KEY"):
-        Registry(Settings()).provider("openai")
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_openai_and_anthropic_themselves_need_a_key(name: str) -> None:
+    with pytest.raises(SettingInvalid, match=f"^{name.upper()}_API_KEY must hold a key to use https://api.{name}.com"):
+        Registry(Settings()).provider(name)
+
+
+def test_anthropic_is_sent_its_own_key_and_the_version() -> None:
+    provider = Registry(KEYED).provider("anthropic")
+    assert isinstance(provider, AnthropicProvider)
+    assert "host: api.anthropic.com\r\n" in provider._upstream._headers
+    assert "anthropic-version: 2023-06-01\r\nx-api-key: sk-ant-1\r\n" in provider._upstream._headers
+    assert "sk-1" not in provider._upstream._headers
 
 
 def test_a_server_of_ones_own_needs_none() -> None:
