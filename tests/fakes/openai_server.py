@@ -10,6 +10,7 @@ Its answers are numbered tokens of the prompt's hash, so that what a viewer sees
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from tests.fakes.http_server import Exchange, FakeServer
 
-Fault = Literal["", "reset", "close", "end", "hang", "hold", "error", "malformed", "unknown"]
+Fault = Literal["", "reset", "close", "end", "hang", "hold", "error", "malformed", "unknown", "line", "endless"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Answer:
     `fault` comes after `at` tokens; at -1 it comes instead of the response's head, and at `tokens` + 1, 2, 3 after the
     finish reason, the usage, [DONE]. It is a `reset` by TCP, the connection's `close` in the middle of the HTTP body, the
     body's `end` without a finish marker, a `hang` until the caller leaves, a `hold` until `release`, an `error` object in a
-    chunk, `malformed` JSON, or an `unknown` event after which it goes on.
+    chunk, `malformed` JSON, a `line` of 10 MB, an `endless` repetition of its last text, or an `unknown` event after which it
+    goes on.
     """
 
     tokens: int = 20
@@ -74,13 +76,17 @@ def redirect(to: str) -> Answer:
 
 
 class FakeOpenAI(FakeServer):
-    """The server. Calls are answered by the script, then by `usually`; `seen` and `headers_seen` are what they sent."""
+    """The server. Calls are answered by what is scripted for their prompt, by the script, then by `usually`.
+
+    `seen` and `headers_seen` are what they sent.
+    """
 
     def __init__(self, usually: Answer | None = None) -> None:
         self.usually = usually or Answer()
         self.seen: list[dict[str, Any]] = []
         self.headers_seen: list[dict[str, str]] = []
         self._script: deque[Answer] = deque()
+        self._scripts: dict[str, deque[Answer]] = {}
         self._released = asyncio.Event()
         super().__init__()
 
@@ -92,6 +98,10 @@ class FakeOpenAI(FakeServer):
     def script(self, *answers: Answer) -> None:
         """The answers to the next calls, in their order."""
         self._script.extend(answers)
+
+    def script_for(self, prompt: str, *answers: Answer) -> None:
+        """The answers to the next calls with this prompt, whatever is asked beside them."""
+        self._scripts[prompt] = deque(answers)
 
     def release(self) -> None:
         """Lets every call that a `hold` holds go on, and later holds too."""
@@ -113,7 +123,8 @@ class FakeOpenAI(FakeServer):
             self.seen.append(exchange.body)
             self.headers_seen.append(exchange.headers)
             self.count(calls=1)
-            await self._chat(exchange, self._script.popleft() if self._script else self.usually)
+            script = self._scripts.get(_prompt(exchange.body)) or self._script
+            await self._chat(exchange, script.popleft() if script else self.usually)
 
     async def _chat(self, exchange: Exchange, answer: Answer) -> None:
         if answer.at == -1:
@@ -137,6 +148,8 @@ class FakeOpenAI(FakeServer):
         texts = self.words(_prompt(exchange.body), answer.tokens) if answer.texts is None else answer.texts
         await _send(exchange, answer, _event(_chunk(exchange.body, {"role": "assistant", "content": ""})))
         for number, data in enumerate([*_events(exchange.body, answer, texts), None]):
+            if number == answer.at and answer.fault in ("line", "endless"):
+                await _flood(exchange, answer, texts)
             if number == answer.at and await self._broken(exchange, answer):
                 return
             if data is None:
@@ -168,9 +181,19 @@ class FakeOpenAI(FakeServer):
             case "unknown":
                 await exchange.send(b'event: surprise\ndata: {"object": "surprise"}\n\n')
                 return False
-            case "":
+            case _:
                 return False
         return True
+
+
+async def _flood(exchange: Exchange, answer: Answer, texts: Sequence[str]) -> None:
+    """More than anybody wants: a line of 10 MB, or the last text again and again until the caller leaves."""
+    if answer.fault == "line":
+        await exchange.send(b'data: {"choices": "')
+    piece = b"x" * 65536 if answer.fault == "line" else _event(_chunk(exchange.body, {"content": texts[-1]}))
+    for _ in range(160) if answer.fault == "line" else itertools.count():
+        await exchange.send(piece)
+        await asyncio.sleep(0)
 
 
 def _prompt(body: Mapping[str, Any]) -> str:
