@@ -14,6 +14,8 @@ StreamerError
 │   ├── ConversationBusy      conversation_busy
 │   ├── RateLimited           rate_limited: retry later; `limit` names the limit
 │   └── IdempotencyMismatch   idempotency_mismatch
+├── AnswerFailed              the GenerationFailure of an answer, whose caller is told it by a status
+├── AnswerPending             response_timeout: the answer goes on beyond the time that a caller is held for
 ├── Unavailable               unavailable: a part that the request needs is away; retry later
 │   └── Overloaded            overloaded
 └── GenerationFailure         why a generation ended as `failed`; its code stands in the row
@@ -133,6 +135,20 @@ class IdempotencyMismatch(RequestError):
     """The Idempotency-Key was used before with another body."""
 
     code = "idempotency_mismatch"
+
+
+class AnswerFailed(StreamerError):
+    """An answer ended in a failure, which its row tells; `failure` says which."""
+
+    def __init__(self, failure: "GenerationFailure", **extra: Any) -> None:
+        super().__init__(failure.message, **extra)
+        self.failure = failure
+
+
+class AnswerPending(StreamerError):
+    """The answer is not there yet; it goes on: ask its links."""
+
+    code = "response_timeout"
 
 
 class Unavailable(StreamerError):

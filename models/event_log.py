@@ -141,6 +141,11 @@ class EventLog:
             pipeline.delete(log_key(each))
         await pipeline.execute()
 
+    async def listeners(self, generation_id: str) -> int:
+        """How many processes watch the generation."""
+        ((_, count),) = await self.client.pubsub_numsub(channel_name(generation_id))
+        return int(count)
+
     async def nudge_cancel(self, generation_id: str) -> None:
         """Tells the holder to look at the cancel flag now rather than at its next renewal."""
         await self.client.publish(CANCEL_CHANNEL, generation_id)

@@ -5,20 +5,27 @@ from dataclasses import replace
 
 from models import admission
 from models.admission import Admitted
-from models.errors import RateLimited, RequestError
+from models.errors import RateLimited, RequestError, Unavailable
 from models.event_log import LOG_AWAY
+from models.kill_point import reach
 from models.rate_limit import Limit, Window, window_key
 from streamer.services import Services
 
 
-async def admit(services: Services, request: admission.Request) -> tuple[Admitted, Window]:
+async def admit(
+    services: Services, request: admission.Request, counted: tuple[str, Limit] | None = None
+) -> tuple[Admitted, Window]:
     """The generation and the window afterwards. Only what is newly stored takes a place in it.
+
+    `counted`: the window's key and limit, where it is not the visitor's.
 
     Raises RateLimited, with the window; whatever `admission.admit` raises; Unavailable where Redis or the database is away. Then
     nothing is stored.
     """
-    key = window_key(request.tenant_id, request.route_name, request.visitor)
-    window = await services.count_request(key, Limit.of(request.route, services.settings))
+    if counted is None:
+        key = window_key(request.tenant_id, request.route_name, request.visitor)
+        counted = key, Limit.of(request.route, services.settings)
+    window = await services.count_request(*counted)
     if not window.admitted:
         repeated = await services.threads.run(admission.find_repeated, request)
         if repeated is None:
@@ -32,6 +39,15 @@ async def admit(services: Services, request: admission.Request) -> tuple[Admitte
             error.window = window
         raise
     return admitted, window if admitted.fresh else await _given_back(services, window)
+
+
+async def hand_on(services: Services, admitted: Admitted) -> None:
+    """Enqueues what was newly stored. Where that fails, a sweeper does it: the row is committed."""
+    if admitted.fresh:
+        reach("after_commit", services.settings)
+        with contextlib.suppress(Unavailable):
+            await services.enqueue(admitted.generation.id)
+        reach("after_enqueue", services.settings)
 
 
 async def _given_back(services: Services, window: Window) -> Window:

@@ -15,7 +15,7 @@ from models.redis_address import broker_url, redis_url
 from models.route_file import load_routes
 from models.secret import load_secret
 from models.settings import Settings
-from streamer import chat, conversations, event_stream, feedback, health, pages, session
+from streamer import chat, conversations, event_stream, feedback, health, pages, proxy, session
 from streamer.auth import Authenticator
 from streamer.error_handlers import exception_handlers
 from streamer.event_stream import PATH, EventStream
@@ -24,6 +24,7 @@ from streamer.middleware import middleware
 from streamer.operation import routes_of
 from streamer.papers import Papers
 from streamer.services import Services
+from streamer.signature import Signatures
 from streamer.unread_body import UnreadBodies
 from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
@@ -40,6 +41,7 @@ papers = Papers(
         *event_stream.operations,
         *feedback.operations,
         *conversations.operations,
+        *proxy.operations,
         *health.operations,
     ]
 )
@@ -96,16 +98,18 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
     client, subscriber = connect_redis(url), connect_redis(url, connections=4)
     log, queue = EventLog(client), Queue(broker_url(settings))
     hub = Hub(settings, threads, log, subscriber)
+    secret = load_secret(settings)
     services = Services(
         settings=settings,
         routes=load_routes(settings),
         threads=threads,
-        auth=Authenticator(settings, load_secret(settings), threads),
+        auth=Authenticator(settings, secret, threads),
         hub=hub,
         log=log,
         queue=queue,
         client=client,
         rate_limit=RateLimit(client),
+        signatures=Signatures(secret, settings.signing_overlap_seconds),
     )
     sweeper = Sweeper(settings, threads, queue, url)
     tasks = [asyncio.create_task(hub.listen_forever()), asyncio.create_task(hub.tick_forever())]

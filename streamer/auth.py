@@ -4,6 +4,7 @@ Whatever is wrong with a credential, the answer is the same Unauthorized: nobody
 key minted is good only while the key is.
 """
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -37,6 +38,10 @@ class Server:
         """Raises Forbidden where the key does not have this scope."""
         if scope not in self.scopes:
             raise Forbidden(f"This API key does not have the scope `{scope}`.")
+
+    def as_viewer(self) -> "Viewer":
+        """Who may watch what the tenant's servers asked: it has no visitor."""
+        return Viewer(self.tenant_id, "", self.key_id, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,12 @@ class Authenticator:
         if key is None:
             raise Unauthorized
         return Server(key.tenant_id, key.public_id, key.scope_set, key.tenant.public_id)
+
+    async def chat_server(self, headers: Mapping[str, str]) -> Server:
+        """Who shows an API key that may chat. Raises Unauthorized, Forbidden, Unavailable."""
+        server = await self.server(headers)
+        server.require("chat")
+        return server
 
     async def visitor(self, headers: Mapping[str, str]) -> Visitor:
         """Who shows a visitor token. Raises Unauthorized, Unavailable."""

@@ -18,13 +18,11 @@ from models.errors import (
     IdempotencyMismatch,
     NotFound,
     RateLimited,
-    Unavailable,
 )
 from models.event_log import LOG_AWAY
 from models.generation import Generation, Status, find_owned
-from models.kill_point import reach
 from models.ownership import request_cancel
-from streamer.admit import admit
+from streamer.admit import admit, hand_on
 from streamer.chat_body import KEY, RULE, ChatBody, asked
 from streamer.chat_state import ChatState, Links, links_of, state_of
 from streamer.operation import Answer, Operation, Parameter, routes_of
@@ -72,11 +70,7 @@ async def post_chat(request: Request) -> Response:
             error.message, id=error.extra["generation_id"], links=links_of(error.extra["generation_id"])
         ) from None
     generation = admitted.generation
-    if admitted.fresh:
-        reach("after_commit", settings)
-        with contextlib.suppress(Unavailable):  # the row is committed: a sweeper enqueues it
-            await services.enqueue(generation.id)
-        reach("after_enqueue", settings)
+    await hand_on(services, admitted)
     links = links_of(generation.id)
     answer = Posted(
         id=generation.id,
@@ -92,7 +86,7 @@ async def get_chat(request: Request) -> Response:
     """`GET /ai/v1/chat/{id}`: the request as it stands; with `?wait=` seconds, once it has ended or the time is over."""
     services: Services = request.state.services
     visitor = await services.auth.visitor(request.headers)
-    wait_seconds = _wait_seconds(request, services)
+    wait_seconds = wait_seconds_of(request, services)
 
     async def look() -> Generation | None:
         return await services.threads.run(find_owned, request.path_params["id"], visitor.tenant_id, visitor.user)
@@ -107,7 +101,8 @@ async def get_chat(request: Request) -> Response:
     return tagged_response(request, msgspec.json.encode(state_of(row)), "application/json", headers)
 
 
-def _wait_seconds(request: Request, services: Services) -> float:
+def wait_seconds_of(request: Request, services: Services) -> float:
+    """What `?wait=` asks for, within the setting; 0 where there are viewers enough. Raises BadRequest."""
     given = request.query_params.get("wait", "0")
     if not _WAIT.fullmatch(given):
         raise BadRequest("`wait` must be a number of seconds.")
@@ -132,13 +127,19 @@ async def cancel_chat(request: Request) -> Response:
     """`POST /ai/v1/chat/{id}/cancel` → 202 with the status as it is: it is terminal once the provider's socket is closed."""
     services: Services = request.state.services
     visitor = await services.auth.visitor(request.headers)
-    row = await services.threads.run(_cancel, request.path_params["id"], visitor.tenant_id, visitor.user)
+    row = await cancel(services, request.path_params["id"], visitor.tenant_id, visitor.user)
+    return StructResponse(Cancelled(id=row.id, status=Status(row.status), links=links_of(row.id)), 202)
+
+
+async def cancel(services: Services, generation_id: str, tenant_id: int, visitor: str) -> Generation:
+    """Asks an open generation to stop; the row as it is then. Raises NotFound."""
+    row = await services.threads.run(_cancel, generation_id, tenant_id, visitor)
     if row is None:
         raise NotFound
     if not row.ended:
         with contextlib.suppress(*LOG_AWAY):  # the renewal brings the flag as well
             await services.log.nudge_cancel(row.id)
-    return StructResponse(Cancelled(id=row.id, status=Status(row.status), links=links_of(row.id)), 202)
+    return row
 
 
 def _cancel(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
@@ -159,6 +160,19 @@ GENERATION_ID = Parameter(
     name="id", place="path", required=True, description="The generation's id, as its POST gave it."
 )
 
+WAIT = Parameter(
+    name="wait",
+    place="query",
+    type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{_WAIT.pattern}$"})],
+    description="Seconds to wait for the end; the server waits 25 at most unless it is set otherwise.",
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{KEY.pattern}$"})],
+    description="A repeated POST with the same key and body gets the same generation.",
+)
+
 operations = [
     Operation(
         id="post_chat",
@@ -169,12 +183,7 @@ operations = [
         summary="Ask",
         description="202 means kept: the request is committed and will reach one end, whoever leaves or dies meanwhile.",
         parameters=[
-            Parameter(
-                name="Idempotency-Key",
-                place="header",
-                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{KEY.pattern}$"})],
-                description="A repeated POST with the same key and body gets the same generation.",
-            )
+            IDEMPOTENCY_KEY,
         ],
         body=ChatBody,
         body_rule=RULE,
@@ -200,12 +209,7 @@ operations = [
         description="Answers at once, or with `?wait=` when the generation has ended or the time is over.",
         parameters=[
             GENERATION_ID,
-            Parameter(
-                name="wait",
-                place="query",
-                type=Annotated[str, Meta(extra_json_schema={"pattern": f"^{_WAIT.pattern}$"})],
-                description="Seconds to wait for the end; the server waits 25 at most unless it is set otherwise.",
-            ),
+            WAIT,
             Parameter(
                 name="If-None-Match",
                 place="header",

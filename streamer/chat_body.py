@@ -77,8 +77,7 @@ async def asked(services: Services, visitor: Visitor, body: Body[ChatBody], key:
     """
     value = body.value
     _check(value, services.settings.max_message_bytes)
-    if key is not None and not KEY.fullmatch(key):
-        raise BadRequest("`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces.")
+    hashed_key = key_hash(key)
     named = await _named(services, visitor, value)
     message = value.message or (named.message if named else "")
     route_name, route = _route(services, value, named)
@@ -90,12 +89,21 @@ async def asked(services: Services, visitor: Visitor, body: Body[ChatBody], key:
         message=message,
         route_name=route_name,
         route=route,
-        idempotency_key=hashlib.sha256(key.encode()).hexdigest() if key is not None else None,
+        idempotency_key=hashed_key,
         body_hash=body.digest,
         parent=value.parent,
         sibling_of=named.id if named else None,
         bypass_cache=value.regenerate is not None,
     )
+
+
+def key_hash(key: str | None) -> str | None:
+    """What is stored of an Idempotency-Key. Raises BadRequest where it is none."""
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        raise BadRequest("`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces.")
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _check(body: ChatBody, max_message_bytes: int) -> None:

@@ -69,6 +69,12 @@ def _add_keys(commands: Any) -> None:
     _command(actions, "list", _keys_list, "keys list")
     revoke = _command(actions, "revoke", _keys_revoke, "keys revoke")
     revoke.add_argument("id", metavar="ID", help="the key's id, as in the list")
+    text = "keys signing-secret"
+    signing = _described(actions.add_parser("signing-secret", help=cli_help.SUMMARIES[text]), text)
+    signing_actions = signing.add_subparsers(metavar="ACTION", required=True)
+    for name, run in (("show", _signing_secret_show), ("rotate", _signing_secret_rotate)):
+        command = _command(signing_actions, name, run, f"{text} {name}")
+        command.add_argument("--tenant", metavar="ID", help="whose it is (default: the tenant of the first API key)")
 
 
 def _add_routes(commands: Any) -> None:
@@ -158,6 +164,18 @@ def _keys_revoke(settings: Settings, chosen: argparse.Namespace) -> int:
     from streamer.keys import revoke
 
     return revoke(settings, chosen.id)
+
+
+def _signing_secret_show(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.signing_secret import show
+
+    return show(settings, chosen.tenant)
+
+
+def _signing_secret_rotate(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.signing_secret import rotate
+
+    return rotate(settings, chosen.tenant)
 
 
 def _routes_check(settings: Settings, chosen: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from models.errors import ConversationBusy, RateLimited, StreamerError
+from models.errors import AnswerPending, ConversationBusy, GenerationFailure, RateLimited, StreamerError
 from streamer.chat_state import Links
+from streamer.proxy_answer import DirectLinks
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,10 +32,22 @@ class LimitBody(ErrorBody, frozen=True, kw_only=True):
     limit: Literal["requests", "visitor_generations", "tenant_generations"]
 
 
+class EndedBody(ErrorBody, frozen=True, kw_only=True):
+    """An error with the generation that it is about."""
+
+    id: str
+    links: DirectLinks
+
+
 #: The shapes that say more than ErrorBody.
-_SHAPES: dict[type[StreamerError], type[ErrorBody]] = {ConversationBusy: BusyBody, RateLimited: LimitBody}
+_SHAPES: dict[type[StreamerError], type[ErrorBody]] = {
+    ConversationBusy: BusyBody,
+    RateLimited: LimitBody,
+    AnswerPending: EndedBody,
+    GenerationFailure: EndedBody,
+}
 
 
 def body_of(error: type[StreamerError]) -> type[ErrorBody]:
     """The shape in which that error is told."""
-    return _SHAPES.get(error, ErrorBody)
+    return next((_SHAPES[kind] for kind in error.__mro__ if kind in _SHAPES), ErrorBody)

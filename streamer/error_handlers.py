@@ -18,18 +18,27 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from models.errors import (
+    AnswerFailed,
+    AnswerPending,
     BadRequest,
     ConversationBusy,
+    DeadlineExceeded,
     Forbidden,
+    GenerationFailure,
     IdempotencyMismatch,
     MethodNotAllowed,
     NotFound,
     Overloaded,
     PayloadTooLarge,
+    ProviderFailure,
+    ProviderOverloaded,
+    ProviderRateLimited,
+    ProviderTimeout,
     RateLimited,
     RequestError,
     RequestTimeout,
     StreamerError,
+    TooManyCalls,
     Unauthorized,
     Unavailable,
     UnsupportedMediaType,
@@ -55,14 +64,29 @@ STATUSES: dict[type[StreamerError], int] = {
     RateLimited: 429,
     Unavailable: 503,
     Overloaded: 503,
+    AnswerPending: 504,
 }
+
+#: How `/v1/chat` tells why a generation ended. Such a failure has a status only within an AnswerFailed.
+FAILURE_STATUSES: dict[type[StreamerError], int] = {
+    GenerationFailure: 500,
+    TooManyCalls: 502,
+    ProviderFailure: 502,
+    ProviderRateLimited: 429,
+    ProviderOverloaded: 503,
+    ProviderTimeout: 504,
+    DeadlineExceeded: 504,
+}
+
+#: Seconds after which who is told of a provider's limit or overload may ask again.
+PROVIDER_RETRY_SECONDS = 10
 
 #: What some statuses have to say in a header (RFC 9110 §11.6.1, §15.5.9).
 _HEADERS: dict[int, dict[str, str]] = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}}
 
 #: What Starlette itself raises, in our words.
 _OURS: dict[int, type[StreamerError]] = {
-    status: kind for kind, status in STATUSES.items() if kind not in (RequestError, Overloaded)
+    status: kind for kind, status in STATUSES.items() if kind not in (RequestError, Overloaded, AnswerPending)
 }
 
 _INTERNAL = "Something went wrong in the service; its log has more under this request_id."
@@ -75,10 +99,14 @@ def error_response(error: Exception, request_id: str) -> Response:
     status = _status(error)
     if status is None or not isinstance(error, StreamerError):
         return _answer(500, {"error": "internal", "message": _INTERNAL}, request_id)
-    body = {**error.extra, "error": error.code, "message": error.message}
+    code = error.failure.code if isinstance(error, AnswerFailed) else error.code
+    body = {**error.extra, "error": code, "message": error.message}
     headers: dict[str, str] = {}
     if isinstance(error, (Unavailable, RateLimited)):
         body["retry_after"] = max(1, math.ceil(error.retry_after_seconds))
+    elif status in (429, 503):
+        body["retry_after"] = PROVIDER_RETRY_SECONDS
+    if "retry_after" in body:
         headers["retry-after"] = str(body["retry_after"])
     if isinstance(error, RateLimited) and error.window is not None:
         headers |= rate_limit_headers(error.window)
@@ -113,8 +141,16 @@ async def handle(request: Request, error: Exception) -> Response:
 exception_handlers: dict[Any, ExceptionHandler] = {StreamerError: handle, HTTPException: handle}
 
 
+def status_of(kind: type[Exception]) -> int | None:
+    """The status by which an error of that kind, or a failure within an AnswerFailed, is told; None for a defect of ours."""
+    statuses = STATUSES | FAILURE_STATUSES
+    return next((statuses[each] for each in kind.__mro__ if each in statuses), None)
+
+
 def _status(error: Exception) -> int | None:
-    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
+    if isinstance(error, AnswerFailed):
+        return status_of(type(error.failure))
+    return None if isinstance(error, GenerationFailure) else status_of(type(error))
 
 
 def _body_of_status(status: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`GET /ai/v1/chat/{id}/events`: an event-stream response of our own, outside the middleware, fed by the hub.
+"""`…/chat/{id}/events`, of visitors and of servers: an event-stream response of our own, outside the middleware, fed by the hub.
 
 Frames are shared by all viewers of a generation, so a viewer costs a cursor and the kernel's send.
 """
@@ -8,6 +8,7 @@ import contextlib
 import random
 import re
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
@@ -28,13 +29,17 @@ from streamer.services import Services
 from streamer.sse import KEEP_ALIVE, close_frame, cursor_of, encode_frame, opening, queued_frame
 from tasks.end_tasks import end_tasks
 
-PATH = re.compile(r"/ai/v1/chat/([^/]{1,64})/events")
+PATH = re.compile(r"(/ai)?/v1/chat/([^/]{1,64})/events")
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
 }
+
+LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID", place="header", description="The last id seen: what is later comes, once."
+)
 
 _EXAMPLE = (
     opening(),
@@ -43,6 +48,8 @@ _EXAMPLE = (
     encode_frame(Frame(EventId(1, 1), Kind.DELTA, encode(Text(text="A hash table ")))),
     encode_frame(Frame(EventId(1, 2), Kind.DELTA, encode(Text(text="is an array")))),
 )
+
+EXAMPLE = b"".join(_EXAMPLE).decode()
 
 operations = [
     Operation(
@@ -59,13 +66,13 @@ operations = [
         credentials=[Credential.VISITOR, Credential.TICKET],
         parameters=[
             GENERATION_ID,
-            Parameter(name="Last-Event-ID", place="header", description="The last id seen: what is later comes, once."),
+            LAST_EVENT_ID,
             Parameter(
                 name="after", place="query", description="The same, where no header can be sent; the header wins."
             ),
         ],
         answers={
-            200: Answer("The stream.", "text/event-stream", events=PAYLOADS, example=b"".join(_EXAMPLE).decode()),
+            200: Answer("The stream.", "text/event-stream", events=PAYLOADS, example=EXAMPLE),
             204: Answer("Nothing is left to say after that id."),
         },
         raises=[NotFound],
@@ -112,7 +119,7 @@ class EventStream:
         draining = self._services.hub.draining
         if draining or self._open >= self._services.settings.max_viewers:
             code = "draining" if draining else "overloaded"
-            await _start(scope, send)
+            await start(scope, send, {})
             await _send_last(send, close_frame(code, reconnect=True, retry_ms=_jittered(2000)))
             return
         self._open += 1
@@ -127,32 +134,36 @@ class EventStream:
         assert found is not None, "the application sends only such paths here"
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
         services = self._services
-        credential = await services.auth.viewer(headers, query.get("ticket"), found[1])
-        row = await services.threads.run(find_owned, found[1], credential.tenant_id, credential.user)
+        if found[1]:
+            credential = await services.auth.viewer(headers, query.get("ticket"), found[2])
+        else:
+            credential = (await services.auth.chat_server(headers)).as_viewer()
+        row = await services.threads.run(find_owned, found[2], credential.tenant_id, credential.user)
         if row is None:
             raise NotFound
         cursor = cursor_of(headers.get("last-event-id"), query.get("after"))
         if row.terminal is not None and cursor is not None and cursor >= row.terminal:
             await Response(status_code=204, headers=_common(scope))(scope, receive, send)
             return
-        await _start(scope, send)
-        await self._stream(row, cursor, credential, receive, send)
+        await start(scope, send, {})
+        await self.stream(row, cursor, credential, receive, send)
 
-    async def _stream(
+    async def stream(
         self, row: Generation, cursor: EventId | None, credential: auth.Viewer, receive: Receive, send: Send
-    ) -> None:
+    ) -> bool:
+        """Writes the events after `cursor`, behind a head that was sent. Whether all was said; else the viewer left, or hung."""
         services = self._services
         await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
         viewer = await services.hub.join(row.id, cursor)
-        leaving = asyncio.create_task(_notice_leaving(receive, viewer))
+        leaving = asyncio.create_task(notice_leaving(receive, viewer))
         guarding = asyncio.create_task(self._guard(credential, viewer))
         try:
-            await self._feed(viewer, send)
+            return await self._feed(viewer, send)
         finally:
             services.hub.leave(viewer)
             await end_tasks(leaving, guarding)
 
-    async def _feed(self, viewer: Viewer, send: Send) -> None:
+    async def _feed(self, viewer: Viewer, send: Send) -> bool:
         """Writes what there is, then waits for more; a viewer that takes nothing for too long is left."""
         loop, settings = asyncio.get_running_loop(), self._services.settings
         with contextlib.suppress(TimeoutError):
@@ -161,7 +172,7 @@ class EventStream:
                 if viewer.closing is not None:
                     code, reconnect = viewer.closing
                     await _send_last(send, close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)))
-                    return
+                    return True
                 data, last = viewer.take()
                 if not (data or last) and loop.time() - viewer.quiet_since >= settings.keepalive_seconds:
                     data = KEEP_ALIVE
@@ -170,9 +181,10 @@ class EventStream:
                         await (_send_last if last else _send)(send, data)
                     viewer.quiet_since = loop.time()
                     if last:
-                        return
+                        return True
                 else:
                     await viewer.wait()
+        return False
 
     async def _guard(self, credential: auth.Viewer, viewer: Viewer) -> None:
         """Closes the stream when its credential expires or is revoked; the generation goes on."""
@@ -181,15 +193,18 @@ class EventStream:
         viewer.close("auth_expired", reconnect=False)
 
 
-async def _notice_leaving(receive: Receive, viewer: Viewer) -> None:
+async def notice_leaving(receive: Receive, viewer: Viewer) -> None:
+    """Marks the viewer as gone, and wakes it, when its connection has ended."""
     while (await receive())["type"] != "http.disconnect":
         pass
     viewer.gone = True
     viewer.wake()
 
 
-async def _start(scope: Scope, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": _raw({**_common(scope), **_HEADERS})})
+async def start(scope: Scope, send: Send, more: Mapping[str, str]) -> None:
+    """The head of a stream. `more`: headers."""
+    headers = {**_common(scope), **_HEADERS, **more}
+    await send({"type": "http.response.start", "status": 200, "headers": _raw(headers)})
 
 
 async def _send(send: Send, data: bytes) -> None:

@@ -6,10 +6,18 @@ from typing import Any
 
 import msgspec
 
-from models.errors import Overloaded, RateLimited, StreamerError, Unauthorized, Unavailable
+from models.errors import (
+    Overloaded,
+    ProviderOverloaded,
+    ProviderRateLimited,
+    RateLimited,
+    StreamerError,
+    Unauthorized,
+    Unavailable,
+)
 from models.event import Kind
 from streamer.error_body import ErrorBody, body_of
-from streamer.error_handlers import STATUSES
+from streamer.error_handlers import status_of
 from streamer.operation import Answer, Credential, Operation, Parameter
 from streamer.rate_limit_headers import RATE_LIMIT_HEADERS
 from streamer.version import version
@@ -28,6 +36,7 @@ _SECURITY: dict[Credential, dict[str, list[str]]] = {
     Credential.VISITOR: {"visitor": []},
     Credential.TICKET: {"ticket": []},
     Credential.SESSION_KEY: {"apiKey": ["session"]},
+    Credential.CHAT_KEY: {"apiKey": ["chat"]},
     Credential.ADMIN_KEY: {"apiKey": ["admin"]},
 }
 
@@ -63,6 +72,8 @@ _HEADERS: dict[type[StreamerError], list[Parameter]] = {
     RateLimited: [_RETRY_AFTER, *RATE_LIMIT_HEADERS],
     Unavailable: [_RETRY_AFTER],
     Overloaded: [_RETRY_AFTER],
+    ProviderRateLimited: [_RETRY_AFTER],
+    ProviderOverloaded: [_RETRY_AFTER],
 }
 
 
@@ -157,16 +168,16 @@ def _answer(answer: Answer, types: _Types) -> Json:
     found: Json = {"description": answer.description}
     if answer.headers:
         found["headers"] = _headers(answer.headers, types)
-    if isinstance(answer.content, str):
-        media: Json = {"schema": {"type": "object" if answer.content == "application/json" else "string"}}
+    content = _json(types.schema(answer.content)) if isinstance(answer.content, type) else {}
+    other = answer.content if isinstance(answer.content, str) else "text/event-stream" if answer.events else None
+    if other is not None:
+        media: Json = {"schema": {"type": "object" if other == "application/json" else "string"}}
         if answer.events:  # before 3.2 the schema of an event stream is that of each of its events
             media["schema"] = {"oneOf": [_event(kind, types.schema(says)) for kind, says in answer.events.items()]}
         if answer.example:
             media["example"] = answer.example
-        found["content"] = {answer.content: media}
-    elif answer.content is not None:
-        found["content"] = _json(types.schema(answer.content))
-    return found
+        content[other] = media
+    return {**found, "content": content} if content else found
 
 
 def _event(kind: Kind, says: Json) -> Json:
@@ -201,7 +212,7 @@ def _errors(each: Operation) -> list[type[StreamerError]]:
 
 
 def _status(error: type[StreamerError]) -> int:
-    return STATUSES.get(error, 500)
+    return status_of(error) or 500
 
 
 def _headers(headers: Iterable[Parameter], types: _Types) -> Json:

@@ -33,6 +33,7 @@ class Credential(StrEnum):
     VISITOR = "visitor"
     TICKET = "ticket"
     SESSION_KEY = "api_key:session"
+    CHAT_KEY = "api_key:chat"
     ADMIN_KEY = "api_key:admin"
 
 
@@ -51,7 +52,7 @@ class Parameter:
 class Answer:
     """One status's answer. `content`: the struct that it is in JSON, else its media type; None: no body.
 
-    `events`: the kinds of events of a stream, and what each says; `example`: a piece of it.
+    `events`: the kinds of events of a stream, and what each says; `example`: a piece of it. With a struct, either may come.
     """
 
     description: str
@@ -93,7 +94,7 @@ class Operation:
             found |= {BadRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType}
         if set(self.credentials) != {Credential.NONE}:
             found |= {Unauthorized, Unavailable}
-        if {Credential.SESSION_KEY, Credential.ADMIN_KEY} & set(self.credentials):
+        if {Credential.SESSION_KEY, Credential.CHAT_KEY, Credential.ADMIN_KEY} & set(self.credentials):
             found.add(Forbidden)
         return frozenset(found)
 

@@ -15,6 +15,7 @@ from models.route import Route
 from models.settings import Settings
 from streamer.auth import Authenticator
 from streamer.hub import Hub
+from streamer.signature import Signatures
 from tasks.broker import Queue
 
 #: Seconds that a request waits for a sign of life from Redis, and for the queue to take its message.
@@ -36,6 +37,7 @@ class Services:
     queue: Queue
     client: redis.asyncio.Redis
     rate_limit: RateLimit
+    signatures: Signatures
 
     async def require_redis(self) -> None:
         """Raises Unavailable where Redis is away."""

@@ -17,6 +17,9 @@ from starlette.requests import Request
 
 from models.errors import BadRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 
+#: Longer bodies are parsed in a thread.
+INLINE_BYTES = 64 * 1024
+
 #: Levels of arrays and objects within each other.
 MAX_DEPTH = 32
 
@@ -65,6 +68,12 @@ async def read_body(request: Request, type_: type[T], *, max_bytes: int, seconds
             raw = await _read_bounded(request, max_bytes)
     except TimeoutError:
         raise RequestTimeout(f"The body did not arrive within {seconds:g} s.") from None
+    if len(raw) > INLINE_BYTES:  # nobody's stream waits for it
+        return await asyncio.to_thread(_body, raw, type_)
+    return _body(raw, type_)
+
+
+def _body(raw: bytes, type_: type[T]) -> Body[T]:
     value = parse_object(raw)
     return Body(fit(value, type_), _digest(value))
 

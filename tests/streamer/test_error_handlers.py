@@ -12,6 +12,8 @@ from starlette.routing import Route
 
 from models import errors
 from models.errors import (
+    AnswerFailed,
+    AnswerPending,
     BadRequest,
     ConversationBusy,
     Forbidden,
@@ -21,6 +23,8 @@ from models.errors import (
     NotFound,
     Overloaded,
     PayloadTooLarge,
+    ProviderAuthFailed,
+    ProviderRateLimited,
     ProviderTimeout,
     RequestError,
     RequestTimeout,
@@ -54,7 +58,7 @@ def test_every_error_that_a_caller_may_see_has_a_status_of_its_own(kind: type[St
 
 
 def test_only_a_callers_errors_have_a_status() -> None:
-    assert set(STATUSES) == kinds_of(RequestError) | kinds_of(Unavailable)
+    assert set(STATUSES) == kinds_of(RequestError) | kinds_of(Unavailable) | {AnswerPending}
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,10 @@ def test_only_a_callers_errors_have_a_status() -> None:
         (IdempotencyMismatch(), 422, "idempotency_mismatch"),
         (Unavailable(), 503, "unavailable"),
         (Overloaded(), 503, "overloaded"),
+        (AnswerPending(), 504, "response_timeout"),
+        (AnswerFailed(ProviderAuthFailed()), 502, "provider_auth"),
+        (AnswerFailed(ProviderTimeout()), 504, "provider_timeout"),
+        (AnswerFailed(ProviderRateLimited()), 429, "rate_limited"),
         (HTTPException(404, CANARY), 404, "not_found"),
         (HTTPException(405), 405, "method_not_allowed"),
         (HTTPException(413), 413, "payload_too_large"),

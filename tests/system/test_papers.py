@@ -27,6 +27,7 @@ SETTINGS = {
     "STREAMER_DEMO_TOKENS_PER_SECOND": "100000",
     "STREAMER_MAX_WAIT_SECONDS": "0.1",
     "STREAMER_MAX_REQUESTS": "1000000",
+    "STREAMER_MAX_KEY_REQUESTS": "1000000",
     "STREAMER_MAX_OPEN_PER_VISITOR": "100000",
     "STREAMER_MAX_OPEN_PER_TENANT": "100000",
     "STREAMER_LOG_LEVEL": "INFO",
@@ -58,7 +59,9 @@ apiKey = { bearer = "${API_KEY}" }
 expected-statuses = ["2xx", "304", "404", "409"]
 
 [[operations]]
-include-operation-id = ["create_session", "post_chat", "post_feedback", "get_conversations", "get_conversation"]
+include-operation-id = [
+    "create_session", "post_chat", "post_direct", "post_feedback", "get_conversations", "get_conversation"
+]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 
 [[operations]]
