@@ -36,25 +36,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "streamer.toml"
 
 
-def test_the_built_in_providers_need_no_file(file: Path) -> None:
-    found = load_providers(Settings())
-    assert sorted(found) == ["anthropic", "demo", "local", "openai"]
-    assert found["openai"] == ProviderConfig(
-        kind="openai", base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"
-    )
-    assert found["anthropic"].url == "https://api.anthropic.com"
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "http://localhost:11434/v1", "http://[::1]:1/v1"])
-def test_an_address_on_loopback_is_allowed_by_giving_it(file: Path, url: str) -> None:
-    assert load_providers(Settings(openai_base_url=url))["openai"].allow_private
-
-
-@pytest.mark.parametrize("url", ["http://10.0.0.1/v1", "http://gpu.lan/v1", "http://127.1/v1", "http://[::1/v1"])
-def test_no_other_address_is(file: Path, url: str) -> None:
-    assert not load_providers(Settings(openai_base_url=url))["openai"].allow_private
-
-
 def test_a_good_table_is_read_with_every_key(file: Path) -> None:
     file.write_text(GOOD)
     found = load_providers(Settings())

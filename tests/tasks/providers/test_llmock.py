@@ -24,7 +24,8 @@ from tests.tasks.providers.calling import call
 
 PYTHON = os.environ.get("LLMOCK_PYTHON", "")
 
-pytestmark = pytest.mark.skipif(not PYTHON, reason="LLMOCK_PYTHON names no interpreter that has llmock")
+if not PYTHON:
+    pytest.skip("LLMOCK_PYTHON names no interpreter that has llmock", allow_module_level=True)
 
 REQUEST = ProviderRequest(model="any-model", messages=(Message(role="user", content="hello"),), max_output_tokens=50)
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
