@@ -81,14 +81,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         others = self.models.values() if isinstance(self.models, dict) else self.models
         return frozenset(split(each)[0] for each in (*self.all_models, *others))
 
-    def models_from(self, provider: str, model: str) -> list[tuple[str, str]]:
-        """Who is asked for a request that was posted for this model, in order; it may have been the first choice then.
+    def first_choice(self, provider: str, model: str) -> tuple[str, str]:
+        """Who a later run begins with, where the run before asked this model: a fallback makes place for the first choice."""
+        return self.provider_and_model if f"{provider}:{model}" in self.fallbacks else (provider, model)
 
-        A fallback that answered in an earlier run makes place for the first choice again.
-        """
-        fallbacks = [split(each) for each in self.fallbacks]
-        first = self.provider_and_model if (provider, model) in fallbacks else (provider, model)
-        return [first, *(each for each in fallbacks if each != first)]
+    def fallbacks_of(self, provider: str, model: str) -> list[tuple[str, str]]:
+        """Who is asked after this model, in order."""
+        return [split(each) for each in self.fallbacks if each != f"{provider}:{model}"]
 
     def allowed(self, provider: str) -> str | None:
         """The provider:model that a server asks for by `provider`, an alias or the model itself; None: this route has no such."""

@@ -75,10 +75,13 @@ class Attempts:
         self._calls = Calls(settings, threads, breaker)
 
     def choose_first(self, row: Generation) -> None:
-        """Makes the row in memory name the first choice: an earlier run may have ended with a fallback."""
+        """Makes the row in memory name who is asked first: the run before may have ended with a fallback.
+
+        A server may have asked for a fallback by its name; that stays.
+        """
         route = self._routes.get(row.route)
-        if route is not None:
-            row.provider, row.model = route.models_from(row.provider, row.model)[0]
+        if route is not None and row.run > 1 and row.request is None:
+            row.provider, row.model = route.first_choice(row.provider, row.model)
 
     async def answer(self, row: Generation, publisher: Publisher, holding: Holding) -> Outcome:
         """How the run's last call came to its end, or what kept it from starting."""
@@ -86,7 +89,7 @@ class Attempts:
             self._registry.provider(row.provider)
             route = self._route(row)
             asked = Asked(row, route, await self._tell(row, route), publisher, holding)
-            _, *fallbacks = route.models_from(row.provider, row.model)
+            fallbacks = route.fallbacks_of(row.provider, row.model)
             outcome = await self._ask(asked)
             for provider, model in fallbacks:
                 if not self._may_go_on(asked, outcome):

@@ -280,3 +280,30 @@ def test_models_that_are_neither_are_refused(settings: Settings, file: Path) -> 
 
 def test_where_a_route_does_not_say_a_broken_answer_is_kept(settings: Settings) -> None:
     assert Route(model="demo:echo").effective(settings)["on_provider_broken"] == "keep_partial"
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "message"),
+    [
+        ('"demo:short"', 'must be a list of texts, such as ["…"], not "demo:short"'),
+        ("[1]", 'must be a list of texts, such as ["…"], not a list'),
+        ('["demo"]', 'must be provider:model, such as openai:gpt-4o-mini, not "demo"'),
+        ('["demo:echo"]', "names demo:echo twice: a fallback is another model than those before it"),
+        ('["a:b", "a:b"]', "names a:b twice: a fallback is another model than those before it"),
+        (str([f"a:{n}" for n in range(9)]), "must be 8 models at most: each is one more wait for the visitor"),
+    ],
+)
+def test_fallbacks_that_will_not_do_are_told(file: Path, settings: Settings, fallbacks: str, message: str) -> None:
+    told = refusal_of(file, f'[routes.a]\nmodel = "demo:echo"\nfallbacks = {fallbacks}', settings)
+
+    assert told == f"streamer.toml:3: routes.a.fallbacks: {message}"
+
+
+def test_fallbacks_follow_the_model_that_is_asked_in_their_order(file: Path, settings: Settings) -> None:
+    file.write_text('[routes.a]\nmodel = "openai:gpt"\nfallbacks = ["openai:mini", "near:llama:8b"]')
+    route = load_routes(settings)["a"]
+
+    assert route.fallbacks_of("openai", "gpt") == [("openai", "mini"), ("near", "llama:8b")]
+    assert route.fallbacks_of("openai", "mini") == [("near", "llama:8b")]
+    assert route.first_choice("near", "llama:8b") == ("openai", "gpt")
+    assert route.first_choice("of", "yesterday") == ("of", "yesterday")

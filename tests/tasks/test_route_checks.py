@@ -84,3 +84,15 @@ def test_each_model_that_a_server_may_ask_for_has_a_provider(refusals: Refusals)
     for wrong in ('["demo:short", "zzz:x"]', '{ fast = "zzz:x" }', '["demo"]'):
         (told,) = refusals(route + wrong)
         assert told.startswith("3: routes.a.models: each must be provider:model, which begins with ")
+
+
+def test_each_fallback_has_a_provider_that_takes_what_the_route_says(refusals: Refusals) -> None:
+    route = '[routes.a]\nmodel = "demo:echo"\ntemperature = 1.5\nfallbacks = '
+
+    assert refusals(route + '["demo:short", "openai:gpt-4o-mini"]') == []
+    assert refusals(route + '["demo:short", "opnai:x"]') == [
+        '4: routes.a.fallbacks: there is no provider "opnai"; did you mean openai:?'
+    ]
+    assert refusals(route + '["anthropic:claude"]') == [
+        "3: routes.a.temperature: must be 1 at most with anthropic, not 1.5"
+    ]
