@@ -11,7 +11,7 @@ from tasks.providers.demo import DemoProvider
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.registry import Registry, split_model, usable
 
-KEYED = Settings(openai_api_key="sk-1", anthropic_api_key="sk-ant-1", local_base_url="http://127.0.0.1:9100/v1")
+KEYED = Settings(openai_api_key="sk-1", anthropic_api_key="sk-ant-1")
 
 
 @pytest.fixture(autouse=True)
