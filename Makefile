@@ -4,9 +4,9 @@
 install:
 	@scripts/install
 
-# make run [PORT=8000] [HOST=127.0.0.1] [DATA=./data]; exec, so that a signal to make reaches the service itself
+# make run [PORT=8000] [HOST=127.0.0.1] [DATA=./data] [MODEL=local:smollm2]; exec, so that a signal to make reaches the service itself
 run:
-	@exec env PORT='$(PORT)' HOST='$(HOST)' DATA='$(DATA)' scripts/run
+	@exec env PORT='$(PORT)' HOST='$(HOST)' DATA='$(DATA)' MODEL='$(MODEL)' scripts/run
 
 test:
 	@scripts/test

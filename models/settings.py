@@ -76,6 +76,14 @@ class Settings:
         "https://api.anthropic.com", "base address of the `anthropic` provider, without /v1", env="ANTHROPIC_BASE_URL"
     )
     demo_tokens_per_second: float = setting(40.0, "pace of the `demo` provider", unit="tokens/s", minimum=0.1)
+    local_slots: int = setting(
+        4, "answers at once of the `local` model, a very small one for trying things out; 64 at most", minimum=1
+    )
+    local_base_url: str = setting(
+        "",
+        "where `streamer local-model` answers, with /v1; empty: `streamer up` runs one itself where a route wants it",
+    )
+    local_api_key: str = setting("", "its key; empty: made at random at each start", secret=True)
     provider_connect_seconds: float = setting(10.0, "time to connect to a provider", unit="s", minimum=0.01)
     provider_first_byte_seconds: float = setting(60.0, "time to a provider's first byte", unit="s", minimum=0.01)
     provider_idle_seconds: float = setting(30.0, "time between two chunks of a provider", unit="s", minimum=0.01)

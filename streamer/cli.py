@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--host", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
         command.add_argument("--port", type=int, metavar="N", help="port to listen on (default 8000; 0: any free one)")
     _command(commands, "worker", _worker)
+    local = _command(commands, "local-model", _local_model)
+    local.add_argument("--port", type=int, metavar="N", help="port to listen on, on loopback (default: any free one)")
     _command(commands, "migrate", _migrate)
     link = _command(commands, "link", _link)
     link.add_argument("--url", help="where people reach the service, if not where `streamer up` answers")
@@ -134,6 +136,14 @@ def _worker(settings: Settings, chosen: argparse.Namespace) -> int:
 
     configure_logging(settings, "worker")
     return work(settings)
+
+
+def _local_model(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.local_model import local_model
+    from streamer.logging_setup import configure_logging
+
+    configure_logging(settings, "local-model")
+    return local_model(settings, chosen.port or 0)
 
 
 def _migrate(settings: Settings, chosen: argparse.Namespace) -> int:

@@ -12,6 +12,9 @@ SUMMARIES = {
     "up": "Run the whole service on this machine: private Redis, SQLite, one worker, the web server. Ctrl-C stops it.",
     "serve": "Run one web process. `streamer up` does so by itself; alone it is for more than one machine.",
     "worker": "Run one worker process. `streamer up` does so by itself; alone it is for more than one machine.",
+    "local-model": "Serve a model of 135 million parameters on this machine, for trying things out: it gets much wrong.\n"
+    "`streamer up` runs it by itself where a route uses local:smollm2; alone it is for `streamer worker`, and prints\n"
+    "the two variables that a worker needs.",
     "migrate": "Bring the database's schema up to date. `streamer up` does so by itself.",
     "link": "Print a fresh address of the chat page, which lets its holder in until the grant expires.",
     "keys": "Make, list and revoke API keys: what your own servers show to get in.",
@@ -33,10 +36,12 @@ EXAMPLES = {
         "streamer up",
         "streamer up --port 9000 --data /srv/streamer",
         "OPENAI_API_KEY=sk-… streamer up",
+        "STREAMER_MODEL=local:smollm2 streamer up",
         "REDIS_URL=redis://10.0.0.5/0 streamer up --host 0.0.0.0",
     ],
     "serve": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer serve --host 0.0.0.0"],
     "worker": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer worker"],
+    "local-model": ["streamer local-model", "STREAMER_LOCAL_API_KEY=… streamer local-model --port 9100"],
     "migrate": ["streamer migrate --data /srv/streamer"],
     "link": ["streamer link", "streamer link --url https://chat.example.org"],
     "keys": [
@@ -75,6 +80,7 @@ SETTINGS = {
         "worker_threads",
         "worker_drain_seconds",
     ],
+    "local-model": ["local_slots", "local_api_key", "log_level"],
     "migrate": ["data", "database_url"],
     "link": ["data", "secret", "grant_seconds"],
     "keys create": ["data", "database_url", "secret"],

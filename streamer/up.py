@@ -5,6 +5,7 @@ import http.client
 import logging
 import os
 import resource
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,15 +13,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.database import connect, database
+from models.route import Route
+from models.route_file import load_providers
 from models.secret import Secret, load_secret
 from models.settings import Settings, env_name, is_given
 from streamer.data_folder import DataFolder
 from streamer.embedded_redis import EmbeddedRedis
 from streamer.first_key import FirstKey, ensure_first_key
 from streamer.listen_address import free_port, public_url
+from streamer.local_model import HOST as LOCAL_HOST
 from streamer.part import Part
 from streamer.supervisor import Supervisor
 from streamer.welcome import welcome
+from tasks.providers.local_weights import find_weights
 from tasks.route_checks import load_checked_routes
 
 logger = logging.getLogger(__name__)
@@ -30,8 +35,8 @@ READY_SECONDS = 30.0
 #: What a worker's generations get to end in, where the settings say nothing else; and what it gets beyond that.
 DRAIN_SECONDS, DRAIN_MARGIN_SECONDS = 5.0, 3.0
 
-#: A stop as a whole stays within 15 s: web 10 s, the worker from 4 s on 8 s, Redis 2 s.
-WEB_STOP_SECONDS, WORKER_PATIENCE_SECONDS = 10.0, 4.0
+#: A stop as a whole stays within 15 s: web 10 s, the worker from 4 s on 8 s, a local model 0.5 s, Redis 2 s.
+WEB_STOP_SECONDS, WORKER_PATIENCE_SECONDS, LOCAL_STOP_SECONDS = 10.0, 4.0, 0.5
 
 _MOST_OPEN_FILES = 1_048_576
 
@@ -44,7 +49,7 @@ def up(settings: Settings) -> int:
     os.umask(0o077)  # what the parts write is their owner's alone
     with DataFolder(settings) as folder, contextlib.ExitStack() as stack:
         settings = replace(settings, port=free_port(settings.host, settings.port))
-        load_checked_routes(settings)
+        local = local_part() if wants_local_model(settings, load_checked_routes(settings)) else None
         secret = load_secret(settings)
         key = _prepare_database(settings, secret)
         _raise_open_files()
@@ -54,7 +59,9 @@ def up(settings: Settings) -> int:
         env = {env_name("redis_url"): redis.url} if redis else {}
         if redis:
             supervisor.start(redis.part, READY_SECONDS)
-        supervisor.start(worker_part(settings, env), READY_SECONDS)
+        if local:
+            supervisor.start(local, READY_SECONDS)
+        supervisor.start(worker_part(settings, {**env, **(local.env if local else {})}), READY_SECONDS)
         supervisor.start(web_part(settings, env), READY_SECONDS)
         url = public_url(settings.host, settings.port)
         folder.tell(url)
@@ -75,6 +82,30 @@ def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     )
 
 
+def wants_local_model(settings: Settings, routes: Mapping[str, Route]) -> bool:
+    """Whether a route may ask the `local` provider, and nobody else runs its model."""
+    configs = load_providers(settings)
+    used = {name for route in routes.values() for name in route.providers}
+    return not settings.local_base_url and any(configs[name].kind == "local" for name in used)
+
+
+def local_part() -> Part:
+    """The local model; its `env` is what a worker needs as well. It stops when the worker has.
+
+    Raises SettingInvalid where its packages are missing.
+    """
+    find_weights()
+    port = free_port(LOCAL_HOST, 0)
+    url = public_url(LOCAL_HOST, port)
+    return Part(
+        name="local-model",
+        command=[*_streamer("local-model"), "--port", str(port)],
+        env={env_name("local_base_url"): f"{url}/v1", env_name("local_api_key"): secrets.token_urlsafe(32)},
+        ready=lambda: _answers(url, "/health"),
+        stop_seconds=LOCAL_STOP_SECONDS,
+    )
+
+
 def web_part(settings: Settings, env: Mapping[str, str]) -> Part:
     """The web process; ready when its /readyz says so, and with it everything that it needs."""
     address = ["--host", settings.host, "--port", str(settings.port)]
@@ -89,9 +120,13 @@ def web_part(settings: Settings, env: Mapping[str, str]) -> Part:
 
 def answers_ready(url: str) -> bool:
     """Whether `/readyz` answers 200 within a second."""
+    return _answers(url, "/readyz")
+
+
+def _answers(url: str, path: str) -> bool:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1.0)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     return False
 

@@ -9,6 +9,7 @@ from models.settings import Settings, env_name
 from models.toml_table import shown
 from tasks import tokenizer
 from tasks.history import max_input_tokens, system_prompt
+from tasks.providers.local import MODEL
 from tasks.providers.registry import usable
 
 #: Tokens that a route's prompt leaves for the visitor's message at least: a short question.
@@ -38,7 +39,7 @@ def check_routes(file: RouteFile, settings: Settings) -> RouteFile:
 def _check_provider(file: RouteFile, name: str, route: Route) -> None:
     known = usable(file.providers)
     for model in route.all_models:
-        provider, _ = split(model)
+        provider, name_of_model = split(model)
         key = "model" if model == route.model else "fallbacks"
         if provider not in known:
             close = difflib.get_close_matches(provider, known, 1)
@@ -46,7 +47,10 @@ def _check_provider(file: RouteFile, name: str, route: Route) -> None:
             meant = f"did you mean {close[0]}:?" if close else f"a model begins with {begins}"
             file.refuse(("routes", name, key), f'there is no provider "{provider}"; {meant}')
             continue
-        highest = MAX_TEMPERATURES.get(file.providers[provider].kind)
+        kind = file.providers[provider].kind
+        if kind == "local" and name_of_model != MODEL:
+            file.refuse(("routes", name, key), f"there is one local model: write {provider}:{MODEL}")
+        highest = MAX_TEMPERATURES.get(kind)
         if highest is not None and route.temperature is not None and route.temperature > highest:
             where = ("routes", name, "temperature")
             file.refuse(where, f"must be {highest:g} at most with {provider}, not {route.temperature:g}")

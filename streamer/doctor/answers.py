@@ -14,6 +14,7 @@ from models.route_file import RouteFile, read_route_file
 from models.settings import Settings
 from streamer.doctor.check import Finding, failed, ok
 from tasks.providers.http_pool import tls_context
+from tasks.providers.local_weights import find_weights
 from tasks.providers.registry import Registry, address_source, usable
 from tasks.route_checks import check_routes
 
@@ -37,9 +38,17 @@ def providers(settings: Settings) -> Iterator[Finding]:
     file = read_route_file(settings)
     registry = Registry(settings, file.providers)
     for name in _names(file):
+        if _is_run_by_up(file.providers[name], settings):
+            yield ok(f"{name}: `streamer up` runs it, from {find_weights()}")
+            continue
         registry.provider(name)
         routes = ", ".join(sorted(each for each, route in file.routes.items() if name in route.providers))
         yield ok(f"{name} for {routes}: {_key(file.providers[name], settings)}")
+
+
+def _is_run_by_up(config: ProviderConfig, settings: Settings) -> bool:
+    """Whether it is the local model, of which nobody says that it runs already."""
+    return config.kind == "local" and not settings.local_base_url
 
 
 def keys(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ from models.settings import Settings, env_name
 from tasks.providers.anthropic import AnthropicProvider
 from tasks.providers.base import Provider
 from tasks.providers.demo import DemoProvider
+from tasks.providers.local import LocalProvider
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
 
@@ -90,6 +91,10 @@ def _openai(name: str, config: ProviderConfig, settings: Settings) -> Provider:
     )
 
 
+def _local(name: str, config: ProviderConfig, settings: Settings) -> Provider:
+    return LocalProvider(settings, name)
+
+
 def _anthropic(name: str, config: ProviderConfig, settings: Settings) -> Provider:
     return AnthropicProvider(
         config.url,
@@ -104,5 +109,6 @@ def _anthropic(name: str, config: ProviderConfig, settings: Settings) -> Provide
 _MAKERS: dict[Kind, Callable[[str, ProviderConfig, Settings], Provider]] = {
     "anthropic": _anthropic,
     "demo": _demo,
+    "local": _local,
     "openai": _openai,
 }

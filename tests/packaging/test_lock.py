@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from tests.packaging.fake_machine import ROOT
 
-LISTS = ["runtime.txt", "test.txt", "redis-server.txt"]
+LISTS = ["runtime.txt", "test.txt", "redis-server.txt", "local.txt"]
 PINNED = re.compile(
     r"^([a-z0-9._-]+)==(\S+)(?: ; .+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
 )
@@ -30,6 +30,7 @@ def wanted(name: str) -> list[str]:
         "runtime.txt": runtime,
         "test.txt": runtime + groups["test"] + groups["lint"],
         "redis-server.txt": project["optional-dependencies"]["redis-server"],
+        "local.txt": project["optional-dependencies"]["local"] + groups["weights"],
     }
     return list(by_list[name])
 
