@@ -10,7 +10,7 @@ from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.generation import IS_OPEN, Generation, Status, find_owned
 from models.identifiers import uuid7
 from models.open_limit import check_open
-from models.route import OnProviderBroken, Route
+from models.route import OnProviderBroken, Route, split
 from models.settings import Settings
 
 
@@ -158,7 +158,7 @@ def _last_turn(conversation: Conversation) -> str | None:
 
 def _policy(request: Request, settings: Settings, time: float) -> dict[str, object]:
     route = request.route
-    provider, _, model = (request.model or route.model).partition(":")
+    provider, model = split(request.model or route.model)
     return {
         "route": request.route_name,
         "route_version": route.version,

@@ -12,6 +12,9 @@ from tasks.providers.failures import failure
 #: `max_tokens` where the route has no `max_output_tokens`: the API wants one, and every model allows this.
 DEFAULT_MAX_TOKENS = 4096
 
+#: The API's highest temperature: a server may ask for more.
+MAX_TEMPERATURE = 1.0
+
 
 def request_body(request: ProviderRequest) -> dict[str, Any]:
     """The body of POST /v1/messages. Raises ProviderRefusedRequest for what the API has no words for."""
@@ -25,7 +28,7 @@ def request_body(request: ProviderRequest) -> dict[str, Any]:
     if system:
         body["system"] = system
     if request.temperature is not None:
-        body["temperature"] = request.temperature
+        body["temperature"] = min(request.temperature, MAX_TEMPERATURE)
     if request.tools:
         body["tools"] = [_tool(each) for each in request.tools]
     if output := _output_config(request.response_format):

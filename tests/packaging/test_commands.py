@@ -20,6 +20,7 @@ def machine(tmp_path: Path) -> FakeMachine:
     machine = FakeMachine(tmp_path)
     machine.python("python3", "3.11.2")
     machine.command("chromium", "exit 0")
+    machine.command("php", "exit 0")
     assert machine.install("test").returncode == 0
     for tool in ("streamer", "coverage", "ruff", "mypy"):
         script = machine.project / ".venv" / "bin" / tool

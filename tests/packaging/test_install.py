@@ -233,6 +233,7 @@ def test_a_machine_without_a_redis_wheel_is_told_and_goes_on(machine: FakeMachin
 def test_the_test_level_installs_the_test_tools_and_covers_the_other(machine: FakeMachine) -> None:
     machine.python("python3", "3.11.2")
     machine.command("chromium", "exit 0")
+    machine.command("php", "exit 0")
     machine.install("test")
     assert machine.calls[1:] == [TEST, PROJECT, REDIS, LOCAL]
     machine.install()
@@ -287,7 +288,23 @@ def test_root_on_debian_gets_chromium(root_machine: FakeMachine) -> None:
     root_machine.python("python3", "3.11.2")
     root_machine.logging("apt-get")
     assert root_machine.install("test").returncode == 0
-    assert root_machine.calls[-1] == "apt-get install -y -q chromium"
+    assert root_machine.calls[-2] == "apt-get install -y -q chromium"
+
+
+def test_without_php_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
+    machine.python("python3", "3.11.2")
+    machine.logging("apt-get")
+    done = machine.install("test")
+    assert done.returncode == 0
+    assert "no PHP: the tests of the examples in PHP are skipped" in done.stdout
+    assert "    su -c 'apt-get install php-cli'\n" in done.stdout
+
+
+def test_root_on_debian_gets_php(root_machine: FakeMachine) -> None:
+    root_machine.python("python3", "3.11.2")
+    root_machine.logging("apt-get")
+    assert root_machine.install("test").returncode == 0
+    assert root_machine.calls[-1] == "apt-get install -y -q php-cli"
 
 
 def test_an_unknown_level_is_refused(machine: FakeMachine) -> None:

@@ -12,9 +12,11 @@ from models.api_key import find_key, revoke_key, verify_key
 from models.database import connect, database
 from models.secret import load_secret
 from models.settings import Settings, env_name
+from models.tenant import first_tenant
 from streamer import cli, cli_help
 from streamer.cli import main
 from streamer.first_key import FirstKey, ensure_first_key
+from tests.models.rows import other_tenant
 from tests.streamer.processes import ROOT
 
 COMMANDS = [name.split() for name in cli_help.SUMMARIES if name != "streamer"]
@@ -264,3 +266,32 @@ def test_a_link_to_nowhere_is_refused(data: str, capsys: Capture) -> None:
     assert "no `streamer up` is ready" in capsys.readouterr().err
     assert main(["link", "--data", data, "--url", "chat.example.org"]) == 1
     assert "--url must start with" in capsys.readouterr().err
+
+
+def test_a_signing_secret_is_shown_and_changed(data: str, capsys: Capture) -> None:
+    command = ["keys", "signing-secret"]
+    assert main([*command, "show", "--data", data]) == 0
+    before = capsys.readouterr().out
+    assert main([*command, "rotate", "--data", data]) == 0
+    rotated = capsys.readouterr()
+    assert main([*command, "show", "--data", data]) == 0
+    after = capsys.readouterr().out
+
+    assert re.fullmatch(r"sig-[\w-]{43}\n", before)
+    assert before != after == rotated.out
+    assert re.fullmatch(r"the secret before signs too until \d{4}-\d\d-\d\d \d\d:\d\d UTC\n", rotated.err)
+
+
+def test_a_signing_secret_is_its_tenants(data: str, capsys: Capture) -> None:
+    command = ["keys", "signing-secret", "show", "--data", data]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    connect(Settings(data=data))
+    with database.connection_context():
+        own, other = first_tenant().public_id, other_tenant().public_id
+    assert main([*command, "--tenant", own]) == 0
+    assert capsys.readouterr().out == first
+    assert main([*command, "--tenant", other]) == 0
+    assert capsys.readouterr().out != first
+    assert main([*command, "--tenant", "ten_none"]) == 1
+    assert "there is no tenant 'ten_none': leave --tenant out for the first" in capsys.readouterr().err

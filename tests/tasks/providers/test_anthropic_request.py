@@ -29,6 +29,7 @@ def test_what_is_asked_for_is_said_and_no_more() -> None:
     }
     more = _body(_user(), max_output_tokens=7, temperature=0.5)
     assert (more["max_tokens"], more["temperature"]) == (7, 0.5)
+    assert _body(_user(), temperature=1.5)["temperature"] == 1.0
 
 
 def test_the_system_prompt_stands_at_the_top() -> None:
