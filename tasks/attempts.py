@@ -94,6 +94,8 @@ class Attempts:
             for provider, model in fallbacks:
                 if not self._may_go_on(asked, outcome):
                     break
+                if holding.stop is not None:
+                    return Outcome(stop=holding.stop)
                 _switch(asked, provider, model, outcome)
                 outcome = await self._ask(asked)
         except SettingInvalid as error:
@@ -178,7 +180,7 @@ class Attempts:
         """Whether another call may follow: the provider failed, nothing was shown, a call is left and so is time."""
         failed = isinstance(outcome.failure, ProviderFailure) and not asked.publisher.transcript
         row = asked.row
-        return failed and row.calls < row.max_calls and read_now() < row.deadline_at and asked.holding.stop is None
+        return failed and row.calls < row.max_calls and read_now() < row.deadline_at
 
 
 def _worth_retrying(failure: ProviderFailure) -> bool:

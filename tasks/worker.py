@@ -17,6 +17,7 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
+from models.route import split
 from models.secret import load_secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
@@ -84,7 +85,8 @@ class WorkerState(Middleware):
     async def _load_encodings(self) -> None:
         """Reads what counts the tokens of the routes' models now, so that no first answer waits for it."""
         for route in self.routes.values():
-            await asyncio.to_thread(encoder, route.provider_and_model[1])
+            for model in route.all_models:
+                await asyncio.to_thread(encoder, split(model)[1])
 
     async def drain(self) -> None:
         """Lets what runs come to its end within the drain time, then hands the rest on. A claim under way counts as running."""

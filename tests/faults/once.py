@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,13 @@ from tests.faults.rows import Context, Row, all_rows
 #: The longest row takes half a minute on a quiet machine; one that hangs must not hold up all the others.
 DEADLINE_SECONDS = 200
 
+#: The files of rows about providers.
+OF_PROVIDERS = frozenset(("provider_rows", "answer_rows", "outage_rows"))
 
-def rows_in(chosen: Callable[[str], bool]) -> Any:
-    """The parameters of a test of all rows whose file's name is chosen."""
-    rows = [each for each in all_rows().values() if chosen(each.file)]
+
+def some_rows(*, of_providers: bool) -> Any:
+    """The parameters of a test of the rows about providers, or of all others."""
+    rows = [each for each in all_rows().values() if (each.file in OF_PROVIDERS) is of_providers]
     return [pytest.param(each, id=f"{each.name}: {each.fault}") for each in rows]
 
 

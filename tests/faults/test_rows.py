@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.once import hold, rows_in
+from tests.faults.once import hold, some_rows
 from tests.faults.rows import Row
 
 
-@pytest.mark.parametrize("row", rows_in(lambda file: file != "provider_rows"))
+@pytest.mark.parametrize("row", some_rows(of_providers=False))
 async def test_holds(row: Row, tmp_path: Path) -> None:
     await hold(row, tmp_path)

@@ -316,6 +316,24 @@ async def test_a_run_that_another_took_over_waits_no_longer(
     assert (row.status, row.worker, fake.calls) == (Status.RUNNING, "another", 1)
 
 
+async def test_a_worker_that_stops_gives_back_what_could_still_fall_back(
+    spared: Worker, settings: Settings, fake: FakeOpenAI, spare: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.script(refused(401))
+    make = spared.generator._attempts._calls.make
+
+    async def stopped_meanwhile(*arguments: Any) -> Any:
+        outcome = await make(*arguments)
+        spared.holdings.stop_all(Stop.DRAINING)
+        return outcome
+
+    monkeypatch.setattr(spared.generator._attempts._calls, "make", stopped_meanwhile)
+
+    row = await spared.run(queued(settings, route=SPARE))
+
+    assert (row.status, row.calls, spare.calls) == (Status.QUEUED, 1, 0)
+
+
 # Fallbacks
 
 
