@@ -112,10 +112,12 @@ class ChunkReader:
             raw = delta.reasoning_content or delta.reasoning
             if isinstance(raw, str):
                 yield from self._think(raw)
-            if isinstance(delta.content, str):
-                yield from self._say(delta.content)
-            for part in delta.content if isinstance(delta.content, list) else ():
-                yield from self._part(part)
+            content = delta.content
+            if isinstance(content, list):
+                for part in content:
+                    yield from self._part(part)
+            elif content and (text := self._text.push(content)):  # here and not in _say: it is the hot path
+                yield TextPiece(text)
             if delta.refusal:
                 self._refused = True
                 yield from self._say(delta.refusal)
@@ -162,9 +164,14 @@ def _text(value: object) -> str:
 
 def _usage_in(chunk: _Chunk) -> dict[str, Any] | None:
     """The chunk's usage, wherever the server puts it."""
-    of_groq = chunk.x_groq.get("usage") if isinstance(chunk.x_groq, dict) else None
-    found = (chunk.usage, of_groq, *(choice.usage for choice in chunk.choices or ()))
-    return next((each for each in found if isinstance(each, dict)), None)
+    if isinstance(chunk.usage, dict):
+        return chunk.usage
+    if isinstance(chunk.x_groq, dict) and isinstance(chunk.x_groq.get("usage"), dict):
+        return dict(chunk.x_groq["usage"])
+    for choice in chunk.choices or ():
+        if isinstance(choice.usage, dict):
+            return choice.usage
+    return None
 
 
 def _storable(text: str | None) -> str | None:
