@@ -18,6 +18,9 @@ from streamer.strict_json import Body
 from tasks.direct_request import fits, provider_request
 from tasks.history import max_input_tokens, system_prompt
 
+#: It is kept with the row, so it is no place for texts.
+MAX_METADATA_BYTES = 16 * 1024
+
 
 class DirectBody(msgspec.Struct, frozen=True, kw_only=True):
     """A server's request. Fields that are not known here are ignored, as clients of such calls expect."""
@@ -46,7 +49,9 @@ class DirectBody(msgspec.Struct, frozen=True, kw_only=True):
     ) = None
     tools: list[Tool] | None = None
     response_format: ResponseFormat | None = None
-    metadata: Annotated[dict[str, Any], Meta(description="Your own; it is kept, and no model sees it.")] | None = None
+    metadata: (
+        Annotated[dict[str, Any], Meta(description="Your own, 16 KB at most; it is kept, and no model sees it.")] | None
+    ) = None
     stream: Annotated[bool, Meta(description="Answers with the event stream.")] | None = None
 
 
@@ -60,6 +65,8 @@ async def asked(services: Services, server: Server, body: Body[DirectBody], head
         value.response_format.json_schema
     ):
         raise BadRequest("`response_format` has `json_schema` where its type is `json_schema`, and only there.")
+    if value.metadata and len(msgspec.json.encode(value.metadata)) > MAX_METADATA_BYTES:
+        raise PayloadTooLarge(f"`metadata` may have {MAX_METADATA_BYTES} bytes of JSON at most.")
     route_name, route = _route(services, value)
     model = _model(value, route_name, route)
     direct = DirectRequest(

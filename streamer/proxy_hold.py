@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from models.errors import NotFound, Unavailable
 from models.event_log import LOG_AWAY
 from models.generation import Generation
 from streamer.auth import Server
@@ -41,7 +42,8 @@ async def cancel_left(services: Services, server: Server, generation_id: str) ->
             return
     finally:
         services.hub.leave(viewer)
-    await cancel(services, generation_id, server.tenant_id, "")
+    with contextlib.suppress(NotFound, Unavailable):  # nobody is there to be told
+        await cancel(services, generation_id, server.tenant_id, "")
 
 
 async def _until_over(viewer: Viewer, seconds: float) -> None:

@@ -213,6 +213,12 @@ async def test_messages_beyond_the_routes_tokens_are_too_large(post: Call) -> No
     assert "`routes.chat.max_input_tokens`" in response.json()["message"]
 
 
+async def test_metadata_has_a_limit(post: Call) -> None:
+    response = await post({**HI, "metadata": {"a": "x" * 16_384}})
+
+    assert (response.status_code, "`metadata`" in response.json()["message"]) == (413, True)
+
+
 async def test_a_body_beyond_its_limit_is_too_large(post: Call, services: Services) -> None:
     response = await post({**HI, "metadata": {"a": "x" * services.settings.max_direct_body_bytes}})
 

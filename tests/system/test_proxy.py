@@ -176,6 +176,21 @@ def test_one_key_is_one_call_to_the_provider(product: Product, upstream: FakeOpe
     assert upstream.calls == before + 1
 
 
+def test_the_same_request_is_answered_from_the_cache_unless_it_says_otherwise(
+    client: httpx.Client, upstream: FakeOpenAI
+) -> None:
+    def post(**headers: str) -> dict[str, Any]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        found: dict[str, Any] = client.post("/v1/chat", json=asking("cached"), headers=named).json()
+        return found
+
+    first, again, anew = post(), post(), post(cache_control="no-cache")
+
+    assert [each["cached"] for each in (first, again, anew)] == [False, True, False]
+    assert first["text"] == again["text"] == anew["text"]
+    assert (again["usage"]["total_tokens"], anew["usage"]["total_tokens"]) == (0, 31)
+
+
 def test_a_providers_failure_has_its_status(client: httpx.Client, upstream: FakeOpenAI) -> None:
     upstream.script(refused(401, "invalid_api_key"))
     response = client.post("/v1/chat", json=asking("refused"))
