@@ -43,10 +43,10 @@ def local_model(settings: Settings, port: int) -> NoReturn:
 
     Prints what a worker needs where the settings have no key. Raises SettingInvalid where packages, weights or port won't do.
     """
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before the server's threads start: they inherit it
     if settings.local_slots > MOST_SLOTS:
         raise SettingInvalid(f"{env_name('local_slots')} must be {MOST_SLOTS} at most, not {settings.local_slots}")
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before the server's threads start: they inherit it
     weights = checked_weights()
     key = settings.local_api_key or secrets.token_urlsafe(32)
     server = _serve(weights, free_port(HOST, port), key, settings.local_slots)

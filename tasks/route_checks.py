@@ -76,7 +76,7 @@ def _check_prompt(file: RouteFile, name: str, route: Route, settings: Settings) 
     tokens = tokenizer.count(prompt, route.provider_and_model[1])
     if tokens + MESSAGE_TOKENS > limit:
         key = "system" if route.system else "safety"
-        origin = "max_input_tokens" if route.max_input_tokens else env_name("max_input_tokens")
+        origin = env_name("max_input_tokens") if limit == settings.max_input_tokens else "max_input_tokens"
         file.refuse(
             ("routes", name, key),
             f"the prompt has {tokens} tokens, and {MESSAGE_TOKENS} must be left for a message: "

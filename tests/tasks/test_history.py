@@ -1,5 +1,6 @@
 """What the model is told: the prompt, the newest turns that fit, whole ones only, and the new message."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -291,3 +292,9 @@ def test_what_has_fewer_bytes_than_tokens_are_allowed_is_not_counted(monkeypatch
 def test_a_routes_limit_goes_before_the_settings(settings: Settings) -> None:
     assert max_input_tokens(ROUTE, settings) == settings.max_input_tokens
     assert max_input_tokens(Route(model=ROUTE.model, max_input_tokens=7), settings) == 7
+
+
+def test_the_local_model_is_told_less_unless_its_route_says_otherwise(settings: Settings) -> None:
+    assert max_input_tokens(Route(model="local:smollm2"), settings) == 1024
+    assert max_input_tokens(Route(model="local:smollm2", max_input_tokens=1500), settings) == 1500
+    assert max_input_tokens(Route(model="local:smollm2"), replace(settings, max_input_tokens=500)) == 500

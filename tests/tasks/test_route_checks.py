@@ -96,3 +96,15 @@ def test_each_fallback_has_a_provider_that_takes_what_the_route_says(refusals: R
     assert refusals(route + '["anthropic:claude"]') == [
         "3: routes.a.temperature: must be 1 at most with anthropic, not 1.5"
     ]
+
+
+def test_there_is_one_local_model(refusals: Refusals) -> None:
+    assert refusals('[routes.a]\nmodel = "local:smollm2"') == []
+    assert refusals('[routes.a]\nmodel = "demo:echo"\nfallbacks = ["local:llama"]') == [
+        "3: routes.a.fallbacks: there is one local model: write local:smollm2"
+    ]
+
+
+def test_a_prompt_that_leaves_the_local_model_no_room_names_the_route_s_own_key(refusals: Refusals) -> None:
+    (told,) = refusals(f'[routes.a]\nmodel = "local:smollm2"\nsystem = "{WORDS * 300}"')
+    assert told.endswith("shorten it or raise max_input_tokens, which is 1024")

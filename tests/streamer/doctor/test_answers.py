@@ -13,6 +13,7 @@ from models.settings import Settings
 from streamer.doctor import answers
 from streamer.doctor.check import Check, Verdict, carry_out
 from streamer.doctor.report import Scrubber
+from tasks.providers import local_weights
 from tests.fakes.certificate import make_certificate
 from tests.streamer.doctor.finding import found, only
 
@@ -127,3 +128,15 @@ def test_fallbacks_and_what_servers_may_ask_for_are_looked_at(keyed: Settings) -
     lines = [line.finding for line in carry_out([Check("providers", answers.providers)], keyed)]
     assert [finding.verdict for finding in lines] == [Verdict.FAILED]
     assert lines[0].found == "ANTHROPIC_API_KEY must hold a key to use https://api.anthropic.com"
+
+
+def test_the_local_model_is_there_or_what_to_type_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = replace(settings, model="local:smollm2")
+    monkeypatch.setattr(answers, "find_weights", lambda: Path("/weights"))
+    assert only(answers.providers, local).found == "local: `streamer up` runs it, from /weights"
+    monkeypatch.undo()
+    monkeypatch.setattr(local_weights, "WEIGHTS", "no_such_package")
+    (line,) = carry_out([Check("providers", answers.providers)], local)
+    assert (line.finding.verdict, "scripts/install local" in line.finding.found) == (Verdict.FAILED, True)
+    elsewhere = replace(local, local_base_url="http://127.0.0.1:9100/v1")
+    assert only(answers.providers, elsewhere).verdict is Verdict.OK
