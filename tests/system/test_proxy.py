@@ -46,7 +46,7 @@ def upstream() -> Iterator[FakeOpenAI]:
 def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("product")
     (folder / "streamer.toml").write_text(ROUTES)
-    with Product(folder, upstream.url, {"STREAMER_HANG_UP_SECONDS": "0.5"}) as product:
+    with Product(folder, upstream.url, {"STREAMER_HANG_UP_SECONDS": "0.5", "STREAMER_CACHE_SECONDS": "600"}) as product:
         yield product
 
 
