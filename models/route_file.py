@@ -67,9 +67,11 @@ class RouteFile:
         self.mistakes.append(Mistake(line, spelled(path), message))
 
     def checked(self) -> Mapping[str, Route]:
-        """Every route by its name. Raises RoutesInvalid."""
-        if self.mistakes:
-            raise RoutesInvalid(self.path or Path(FILE_NAME), self.mistakes)
+        """Every route by its name. Raises RoutesInvalid; SettingInvalid, where the one that is built in is wrong."""
+        if self.mistakes and self.path is None:
+            raise SettingInvalid(f"{env_name('model')}: {self.mistakes[0].message}")
+        if self.mistakes and self.path:
+            raise RoutesInvalid(self.path, self.mistakes)
         return self.routes
 
 

@@ -18,11 +18,12 @@ import httpx
 import pytest
 
 from models.errors import SettingInvalid
+from models.route import Route
 from models.settings import Settings, env_name
 from streamer.data_folder import running_url
 from streamer.embedded_redis import STOP_SECONDS as REDIS_STOP_SECONDS
 from streamer.listen_address import free_port, public_url
-from streamer.up import web_part, worker_part
+from streamer.up import LOCAL_STOP_SECONDS, wants_local_model, web_part, worker_part
 from tests.streamer.processes import ROOT, Lines, Running, await_nobody_about, processes_about
 
 
@@ -211,9 +212,35 @@ def test_the_worker_has_5_s_to_drain_and_3_more_unless_the_settings_say_otherwis
     assert part.stop_seconds == 5.5
 
 
+@pytest.mark.parametrize(
+    ("settings", "route", "wanted"),
+    [
+        (Settings(), Route(model="demo:echo"), False),
+        (Settings(), Route(model="local:smollm2"), True),
+        (Settings(), Route(model="demo:echo", fallbacks=("local:smollm2",)), True),
+        (Settings(local_base_url="http://127.0.0.1:9100/v1"), Route(model="local:smollm2"), False),
+    ],
+)
+def test_a_local_model_runs_where_a_route_may_ask_it_and_nobody_else_runs_one(
+    settings: Settings, route: Route, wanted: bool
+) -> None:
+    assert wants_local_model(settings, {"chat": route}) is wanted
+
+
+def test_without_the_local_model_s_packages_it_says_what_to_type(data: Path) -> None:
+    program = (
+        "import sys; from tasks.providers import local_weights; local_weights.WEIGHTS = 'no_such_package'\n"
+        "from streamer.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "up", "--data", str(data), "--port", "0"]
+    with Running(command, {"STREAMER_MODEL": "local:smollm2"}) as running:
+        assert "type `scripts/install local`, or" in refused(running)
+
+
 def test_a_stop_as_a_whole_stays_within_15_s() -> None:
     web, worker = web_part(Settings(), {}), worker_part(Settings(), {})
-    worst = max(web.stop_seconds, worker.patience_seconds + worker.stop_seconds) + REDIS_STOP_SECONDS
+    worst = max(web.stop_seconds, worker.patience_seconds + worker.stop_seconds)
+    worst += LOCAL_STOP_SECONDS + REDIS_STOP_SECONDS
     assert worst < 15
 
 
@@ -323,15 +350,21 @@ def test_without_any_redis_server_it_says_what_to_install(data: Path, tmp_path: 
 
 
 def test_a_part_that_can_t_run_ends_the_start_with_its_reason(data: Path) -> None:
-    with up(data, STREAMER_MODEL="nobody:nothing") as running:
+    with up(data, STREAMER_MODEL="openai:gpt-4o") as running:
         assert running.exit_code() == 1
         lines = running.err.end()
     assert lines[-1] == "streamer: worker ends again and again (exit code 1); its own lines say why"
-    assert any("There is no provider 'nobody'" in line for line in lines)
+    assert any("OPENAI_API_KEY must hold a key" in line for line in lines)
 
 
 def test_settings_that_make_no_sense_are_told_before_anything_starts(data: Path) -> None:
     with up(data, STREAMER_SECRET="short") as running:
         assert refused(running).startswith("streamer: STREAMER_SECRET must hold")
+    with up(data, STREAMER_MODEL="nobody:nothing") as running:
+        assert refused(running).startswith(
+            'streamer: STREAMER_MODEL: there is no provider "nobody"; a model begins with'
+        )
+    with up(data, STREAMER_MODEL="local:llama") as running:
+        assert refused(running) == "streamer: STREAMER_MODEL: there is one local model: write local:smollm2"
     with up(data, STREAMER_ROUTES="/nowhere/streamer.toml") as running:
         assert refused(running) == "streamer: /nowhere/streamer.toml can't be read: No such file or directory"
