@@ -215,14 +215,19 @@ async def test_a_probe_whose_worker_died_lets_another_probe_after_its_time(
     await becomes_probe(breaker)
 
 
-async def test_a_call_that_began_before_it_opened_changes_nothing(breaker: Breaker) -> None:
+async def test_a_call_that_began_before_it_opened_changes_nothing(
+    client: redis.asyncio.Redis, settings: Settings
+) -> None:
+    breaker = Breaker(client, dataclasses.replace(settings, breaker_cool_down_seconds=NEVER_SECONDS / 4))
     early = await breaker.enter(*MODEL)
     await fail(breaker, 3)
+    opened = await client.hgetall(circuit_key(*MODEL))
 
     await breaker.leave(*MODEL, early, None, came=True)
     await breaker.leave(*MODEL, early, ProviderOverloaded(), came=False)
 
     assert await breaker.enter(*MODEL) is Permit.REFUSED
+    assert await client.hgetall(circuit_key(*MODEL)) == opened
 
 
 async def test_every_key_has_an_end(client: redis.asyncio.Redis, settings: Settings) -> None:
