@@ -1,17 +1,22 @@
 """What a model is told for a server: the route's prompt first, its ceilings, and all that was asked."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
+from models.admission import Request, admit
+from models.database_threads import DatabaseThreads
 from models.direct_request import DirectRequest, decode, encode
+from models.generation import Status
 from models.route import Route
 from models.settings import Settings
 from tasks.direct_request import count, fits, provider_request
 from tasks.history import tell
 from tasks.providers.base import Message, ProviderRequest
-from tests.models.rows import queued
+from tests.models.rows import queued, request
+from tests.tasks.working import working
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
@@ -108,3 +113,21 @@ def test_a_row_with_a_servers_request_is_told_as_it_was_asked(settings: Settings
     assert found.request.messages[0].content == "Be kind.\n\nBe safe.\n\nBe short."
     assert found.request.model == "gpt-4o-mini"
     assert found.sent == (0, 0, count(found.request))
+
+
+def asking(model: str, route: Route) -> Request:
+    return request("", visitor="", direct=encode(asked()), model=model, route=route)
+
+
+@pytest.mark.parametrize("model", ["demo:echo", "demo:short"])
+async def test_the_model_that_a_server_asks_for_is_asked_first_also_where_it_is_a_fallback(
+    settings: Settings, threads: DatabaseThreads, redis_url: str, model: str
+) -> None:
+    quick = replace(settings, demo_tokens_per_second=10_000.0)
+    route = Route(model="demo:long", models=("demo:echo", "demo:short"), fallbacks=("demo:echo",))
+    row = (await threads.run(admit, asking(model, route), quick)).generation
+
+    async with working(quick, threads, redis_url, route) as worker:
+        ended = await worker.run(row)
+
+    assert (ended.status, f"{ended.provider}:{ended.model}") == (Status.DONE, model)
