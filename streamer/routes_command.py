@@ -9,6 +9,7 @@ from models.errors import SettingInvalid
 from models.route import Route
 from models.route_file import RoutesInvalid, read_route_file
 from models.settings import Settings
+from tasks.history import max_input_tokens
 from tasks.route_checks import check_routes, load_checked_routes
 
 #: The columns of the table of all routes, and what each shows.
@@ -54,7 +55,8 @@ def show(settings: Settings, name: str | None, *, as_json: bool) -> int:
 
 
 def _values(name: str, route: Route, settings: Settings) -> dict[str, Any]:
-    return {"name": name, **route.effective(settings), "version": route.version}
+    told = {"max_input_tokens": max_input_tokens(route, settings)}
+    return {"name": name, **route.effective(settings), **told, "version": route.version}
 
 
 def _row(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -123,6 +123,12 @@ def test_one_route_is_shown_with_every_key(monkeypatch: pytest.MonkeyPatch, caps
     assert json.loads(capsys.readouterr().out)["classify"] == as_json
 
 
+def test_the_local_model_s_room_is_what_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("STREAMER_MODEL", "local:smollm2")
+    assert main(["routes", "show", "chat"]) == 0
+    assert dict(table(capsys.readouterr().out))["max_input_tokens"] == "1024"
+
+
 def test_a_route_that_is_not_there_is_told_with_those_that_are(capsys: Capture) -> None:
     assert main(["routes", "show", "chta"]) == 1
     assert capsys.readouterr().err == "streamer: there is no route 'chta': there are chat\n"
