@@ -69,6 +69,8 @@ def _row(values: Mapping[str, Any]) -> tuple[str, ...]:
 def _cell(value: Any) -> str:
     if value in (None, "", ()):
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {each}" for name, each in value.items())
     if isinstance(value, tuple):
         return ", ".join(value)
     if isinstance(value, float):

@@ -141,3 +141,12 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
     for command in (["show"], ["show", "chat"], ["show", "--json"], ["check"]):
         assert main(["routes", *command]) == 0
     assert "canary" not in "".join(capsys.readouterr())
+
+
+def test_names_for_models_are_shown_with_what_they_mean(here: Path, capsys: Capture) -> None:
+    (here / "streamer.toml").write_text(
+        '[routes.chat]\nmodel = "demo:echo"\nmodels = { fast = "demo:short", slow = "demo:long" }\n'
+    )
+
+    assert main(["routes", "show", "chat"]) == 0
+    assert ["models", "fast = demo:short, slow = demo:long"] in table(capsys.readouterr().out)
