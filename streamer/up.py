@@ -49,7 +49,7 @@ def up(settings: Settings) -> int:
     os.umask(0o077)  # what the parts write is their owner's alone
     with DataFolder(settings) as folder, contextlib.ExitStack() as stack:
         settings = replace(settings, port=free_port(settings.host, settings.port))
-        local = local_part() if wants_local_model(settings, load_checked_routes(settings)) else None
+        local = local_part(settings) if wants_local_model(settings, load_checked_routes(settings)) else None
         secret = load_secret(settings)
         key = _prepare_database(settings, secret)
         _raise_open_files()
@@ -89,7 +89,7 @@ def wants_local_model(settings: Settings, routes: Mapping[str, Route]) -> bool:
     return not settings.local_base_url and any(configs[name].kind == "local" for name in used)
 
 
-def local_part() -> Part:
+def local_part(settings: Settings) -> Part:
     """The local model; its `env` is what a worker needs as well. It stops when the worker has.
 
     Raises SettingInvalid where its packages are missing.
@@ -97,10 +97,11 @@ def local_part() -> Part:
     find_weights()
     port = free_port(LOCAL_HOST, 0)
     url = public_url(LOCAL_HOST, port)
+    key = settings.local_api_key or secrets.token_urlsafe(32)
     return Part(
         name="local-model",
         command=[*_streamer("local-model"), "--port", str(port)],
-        env={env_name("local_base_url"): f"{url}/v1", env_name("local_api_key"): secrets.token_urlsafe(32)},
+        env={env_name("local_base_url"): f"{url}/v1", env_name("local_api_key"): key},
         ready=lambda: _answers(url, "/health"),
         stop_seconds=LOCAL_STOP_SECONDS,
     )

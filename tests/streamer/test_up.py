@@ -23,7 +23,7 @@ from models.settings import Settings, env_name
 from streamer.data_folder import running_url
 from streamer.embedded_redis import STOP_SECONDS as REDIS_STOP_SECONDS
 from streamer.listen_address import free_port, public_url
-from streamer.up import LOCAL_STOP_SECONDS, wants_local_model, web_part, worker_part
+from streamer.up import LOCAL_STOP_SECONDS, local_part, wants_local_model, web_part, worker_part
 from tests.streamer.processes import ROOT, Lines, Running, await_nobody_about, processes_about
 
 
@@ -225,6 +225,15 @@ def test_a_local_model_runs_where_a_route_may_ask_it_and_nobody_else_runs_one(
     settings: Settings, route: Route, wanted: bool
 ) -> None:
     assert wants_local_model(settings, {"chat": route}) is wanted
+
+
+def test_a_worker_gets_the_local_model_s_address_and_a_key_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.up.find_weights", lambda: Path("/weights"))
+    parts = [local_part(Settings()) for _ in range(2)]
+    for part in parts:
+        assert part.env["STREAMER_LOCAL_BASE_URL"] == f"http://127.0.0.1:{part.command[-1]}/v1"
+    assert len({part.env["STREAMER_LOCAL_API_KEY"] for part in parts}) == 2
+    assert local_part(Settings(local_api_key="k1")).env["STREAMER_LOCAL_API_KEY"] == "k1"
 
 
 def test_without_the_local_model_s_packages_it_says_what_to_type(data: Path) -> None:
