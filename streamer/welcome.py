@@ -10,7 +10,7 @@ from models.secret import Secret
 from models.settings import Settings
 from streamer.first_key import FirstKey
 from streamer.grant import GrantOffice
-from tasks.providers.local import WORDS
+from tasks.providers.local import ROUTE_MODEL, WORDS
 
 
 def chat_page(settings: Settings, secret: Secret, url: str) -> str:
@@ -52,7 +52,7 @@ def _model(settings: Settings) -> str:
     model = load_routes(settings)["chat"].model
     if model.startswith("demo:"):
         return f"{model} (offline; no key set: set OPENAI_API_KEY for a real model)"
-    return f"{model} ({WORDS})" if model.startswith("local:") else model
+    return f"{model} ({WORDS})" if model == ROUTE_MODEL else model
 
 
 def _short(path: Path) -> Path:

@@ -14,7 +14,7 @@ from models.turn import Turn
 from tasks import tokenizer
 from tasks.direct_request import count, provider_request
 from tasks.providers.base import Message, ProviderRequest
-from tasks.providers.local import INPUT_TOKENS
+from tasks.providers.local import INPUT_TOKENS, ROUTE_MODEL
 
 #: What stands below an answer that did not come to its end, as a paragraph of its own, so that the model knows.
 MARKERS = {
@@ -32,7 +32,7 @@ class Told(NamedTuple):
 
 def max_input_tokens(route: Route, settings: Settings) -> int:
     """What a model is told at most, by the route, else by the settings; the local model has room for less."""
-    if route.max_input_tokens is None and route.provider_and_model[0] == "local":
+    if route.max_input_tokens is None and route.model == ROUTE_MODEL:
         return min(settings.max_input_tokens, INPUT_TOKENS)
     return route.max_input_tokens or settings.max_input_tokens
 

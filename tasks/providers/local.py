@@ -15,8 +15,9 @@ from tasks.providers.failures import failure
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
 
-#: The one model, and how people are told what it is good for.
+#: The one model, as its server and as a route calls it, and how people are told what it is good for.
 MODEL = "smollm2"
+ROUTE_MODEL = f"local:{MODEL}"
 WORDS = "135 million parameters, on this machine: for trying things out"
 
 #: Tokens of an answer and all that the model is told, and of an answer where its route says nothing.

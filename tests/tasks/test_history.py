@@ -296,5 +296,8 @@ def test_a_routes_limit_goes_before_the_settings(settings: Settings) -> None:
 
 def test_the_local_model_is_told_less_unless_its_route_says_otherwise(settings: Settings) -> None:
     assert max_input_tokens(Route(model="local:smollm2"), settings) == 1024
+    assert (
+        max_input_tokens(Route(model="local:another"), settings) == settings.max_input_tokens
+    )  # a server of one's own
     assert max_input_tokens(Route(model="local:smollm2", max_input_tokens=1500), settings) == 1500
     assert max_input_tokens(Route(model="local:smollm2"), replace(settings, max_input_tokens=500)) == 500
