@@ -48,8 +48,8 @@ REFUSED_WITH_415: dict[str, Mapping[str, str]] = {
     "compressed": {**JSON, "content-encoding": "gzip"},
 }
 
-#: Bytes: more than a body may have, and what a client that never ends would send at most.
-OVERSIZE, ENDLESS = 70_000, 256 * 1024 * 1024
+#: Bytes: more than a body may have from a visitor, from a server, and what a client that never ends would send at most.
+OVERSIZE, SERVERS_OVERSIZE, ENDLESS = 70_000, 4 * 1024 * 1024 + 1, 256 * 1024 * 1024
 
 
 class Sender:
@@ -59,7 +59,7 @@ class Sender:
         self.statuses: Counter[int] = Counter()
         self._it = it
         self._port = port
-        self._credentials = {Credential.VISITOR: token, Credential.SESSION_KEY: it.api_key}
+        self._token = token
         self._ids = {"post_feedback": chat["id"], "patch_conversation": chat["conversation_id"]}
 
     async def refused(
@@ -94,7 +94,8 @@ class Sender:
     def _begun(self, call: Operation, headers: Mapping[str, str]) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=40)
         connection.putrequest(call.method, call.path.replace("{id}", self._ids.get(call.id, "")))
-        if credential := self._credentials.get(call.credentials[0]):
+        if call.credentials[0] is not Credential.GRANT:
+            credential = self._token if call.credentials[0] is Credential.VISITOR else self._it.api_key
             connection.putheader("authorization", f"Bearer {credential}")
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -125,8 +126,9 @@ async def f46(context: Context) -> Figures:
                 await sender.refused(call, 400, what, raw, JSON)
             for what, headers in REFUSED_WITH_415.items():
                 await sender.refused(call, 415, what, b'{"message": "a"}', headers)
-            await sender.refused(call, 413, "too many bytes", b" " * OVERSIZE, JSON)
-            await sender.refused(call, 413, "deep and too many", b"[" * OVERSIZE, JSON)
+            announced = SERVERS_OVERSIZE if call.path.startswith("/v1/") else OVERSIZE
+            await sender.refused(call, 413, "too many bytes", b" " * OVERSIZE, JSON, announced=announced)
+            await sender.refused(call, 413, "deep and too many", b"[" * OVERSIZE, JSON, announced=announced)
             await sender.refused(call, 413, "announced", b"{", JSON, announced=10**12)
         before = _peak_bytes(web.pid)
         went = await asyncio.gather(*(asyncio.to_thread(sender.endless, call) for call in calls))
