@@ -88,7 +88,8 @@ class Product:
         return httpx.Client(base_url=self.url, headers=self._headers(token), timeout=PATIENCE_SECONDS, **more)
 
     def async_client(self, token: str = "") -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=None)
+        # No connection is kept: a busy test would take one up just when the server gives it up.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         return httpx.AsyncClient(
             base_url=self.url, headers=self._headers(token), timeout=PATIENCE_SECONDS, limits=limits
         )
