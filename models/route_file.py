@@ -134,13 +134,22 @@ def _read(file: RouteFile, path: Path) -> None:
             take(file, name, table)
 
 
+def _is_table(file: RouteFile, where: tuple[str, str], table: Any) -> bool:
+    """Whether there are keys to look at; refuses what is no table, and a name that is none."""
+    kind, name = where
+    if not NAME.fullmatch(name):
+        noun = kind.removesuffix("s")
+        file.refuse(where, f"a {noun}'s name has up to 64 letters, digits, - and _, and begins with a letter or digit")
+    if not isinstance(table, dict):
+        file.refuse(where, f"must be a table [{spelled(where)}], not {shown(table)}")
+        return False
+    return True
+
+
 def _take_route(file: RouteFile, name: str, table: Any) -> None:
     """Adds the route to the file's, without the keys that are mistakes."""
     where = ("routes", name)
-    if not NAME.fullmatch(name):
-        file.refuse(where, "a route's name has up to 64 letters, digits, - and _, and begins with a letter or digit")
-    if not isinstance(table, dict):
-        file.refuse(where, f"must be a table [{spelled(where)}], not {shown(table)}")
+    if not _is_table(file, where, table):
         return
     good = {}
     for key, value in table.items():
@@ -159,10 +168,7 @@ def _take_route(file: RouteFile, name: str, table: Any) -> None:
 def _take_provider(file: RouteFile, name: str, table: Any) -> None:
     """Adds the provider to the file's, without the keys that are mistakes."""
     where = ("providers", name)
-    if not NAME.fullmatch(name):
-        file.refuse(where, "a provider's name has up to 64 letters, digits, - and _, and begins with a letter or digit")
-    if not isinstance(table, dict):
-        file.refuse(where, f"must be a table [{spelled(where)}], not {shown(table)}")
+    if not _is_table(file, where, table):
         return
     good = {}
     for key, value in table.items():
