@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fakes.closing import close_server
+
 STATIC = Path(__file__).parents[2] / "static"
 
 POLICY = "default-src 'self'; script-src 'self'; style-src 'self'"
@@ -219,7 +221,7 @@ class FakeService:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._server.close()
+        await close_server(self._server)
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from tests.fakes.closing import close_server
+
 T = TypeVar("T")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s
@@ -184,7 +186,7 @@ class FakeServer(ABC):
         return await self._loop.create_server(lambda: Exchange(self), "127.0.0.1", 0, backlog=1000, ssl=self._tls)
 
     async def _shut(self) -> None:
-        self._server.close()
+        await close_server(self._server)
         for exchange in list(self.exchanges):
             exchange.transport.abort()
         while tasks := asyncio.all_tasks() - {

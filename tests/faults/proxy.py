@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.fakes.closing import close_server, take_turns
+
 
 class Proxy:
     """Carries bytes to `target_port` on loopback. What it does to them is set at any time, for all connections or some.
@@ -37,14 +39,13 @@ class Proxy:
 
     async def stop(self) -> None:
         assert self._server is not None
-        self._server.close()
-        await _turns()  # what was just accepted becomes a connection
+        await close_server(self._server)
         self.cut()
         for task in self._tasks:
             task.cancel()
         async with asyncio.timeout(10):
             await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
-        await _turns()  # and what was cut is closed
+        await take_turns()  # what was cut is closed
 
     def hold(self) -> None:
         """A black hole: connections stay open, and nothing comes through."""
@@ -119,12 +120,6 @@ class _Fate:
 
     sent: bytes = b""
     doomed: bool = False
-
-
-async def _turns() -> None:
-    """Lets the event loop turn a few times: it takes three from an accepted socket to its handler."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def _never(data: bytes) -> bool:
