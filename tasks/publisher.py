@@ -15,6 +15,7 @@ from models.generation import Generation
 from models.kill_point import reach
 from models.settings import Settings
 from models.transcript import Transcript
+from tasks.end_tasks import end_tasks
 from tasks.log_writer import LogWriter
 
 logger = logging.getLogger(__name__)
@@ -214,9 +215,9 @@ class Publisher:
         """Ends the publishing. Raises RunLost where that had ended it before."""
         if self._pump is not None:
             pump, self._pump = self._pump, None
-            pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pump
+            await end_tasks(pump)
+            if not pump.cancelled():
+                pump.result()
 
     async def lost(self) -> None:
         """Returns when the run turns out not to be ours any more, which may be never."""

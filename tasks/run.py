@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.ending import Reused
 from models.errors import DeadlineExceeded, GenerationFailure, InternalFailure, ProviderAnswerTooLong
 from models.event import ToolCall, Usage
+from tasks.end_tasks import end_tasks
 from tasks.holdings import Holding, Stop
 from tasks.providers.base import (
     FinishPiece,
@@ -105,8 +106,7 @@ async def stream_call(
             )
             outcome = await _outcome(streaming, call, holding, lost)
         finally:
-            streaming.cancel()
-            await asyncio.gather(streaming, return_exceptions=True)
+            await end_tasks(streaming)
     outcome.usage = call.usage
     return outcome
 
@@ -127,9 +127,7 @@ async def _stops(
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
 
 async def _outcome(streaming: asyncio.Task[None], call: Call, holding: Holding, lost: asyncio.Task[None]) -> Outcome:

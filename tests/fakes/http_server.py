@@ -149,12 +149,12 @@ class FakeServer(ABC):
             self.answering += answering
             self._changed.notify_all()
 
-    def wait_until(self, true: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+    def wait_until(self, true: Callable[[], bool], timeout_seconds: float = 60.0) -> None:
         """Blocks until `true()`, looked at whenever a count changes; AssertionError after the timeout."""
         with self._changed:
             assert self._changed.wait_for(true, timeout_seconds), f"{self.calls=} {self.open=} {self.answering=}"
 
-    async def until(self, true: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], timeout_seconds: float = 60.0) -> None:
         """`wait_until` for a test that runs in an event loop."""
         await asyncio.to_thread(self.wait_until, true, timeout_seconds)
 

@@ -43,7 +43,7 @@ class Proxy:
         self.cut()
         for task in self._tasks:
             task.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
         await take_turns()  # what was cut is closed
 

@@ -230,7 +230,7 @@ class Listener:
         self._channel = channel
 
     async def next(self) -> tuple[bytes, bytes]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for message in self._channel.listen():
                 return message["channel"], message["data"]
         raise AssertionError("the subscription ended")
@@ -242,7 +242,7 @@ async def listener(client: redis.asyncio.Redis, redis_url: str) -> AsyncIterator
         names = [channel_name(ID), CANCEL_CHANNEL]
         await channel.subscribe(*names)
         for _ in names:
-            await channel.get_message(timeout=10)
+            await channel.get_message(timeout=60)
         yield Listener(channel)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 LOOK_SECONDS = 0.005
 
 
-async def eventually(true: Callable[[], bool | Awaitable[bool]], timeout_seconds: float = 5.0) -> None:
+async def eventually(true: Callable[[], bool | Awaitable[bool]], timeout_seconds: float = 60.0) -> None:
     """Returns once `true()`; AssertionError after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while True:

@@ -13,7 +13,7 @@ from typing import Self
 ROOT = Path(__file__).parents[2]
 
 #: Far more than anything here takes, even on a busy machine.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Lines:

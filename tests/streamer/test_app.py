@@ -229,7 +229,7 @@ async def test_a_stop_waits_for_the_answers_under_way(
 
         object.__setattr__(web.services.threads, "run", slow)
         asking = asyncio.create_task(web.get("/readyz"))
-        await asyncio.wait_for(held.wait(), 5)
+        await asyncio.wait_for(held.wait(), 60)
     async with await asking as response:
         assert response.status == 503
         assert (json.loads(await response.body()))["status"] == "not ready"

@@ -11,6 +11,7 @@ import redis.asyncio
 from models.event_log import connect_redis
 from streamer import subscription as subscription_module
 from streamer.subscription import Subscription
+from tasks.end_tasks import end_tasks
 from tests.streamer.eventually import eventually
 from tests.streamer.redis_process import line_to
 
@@ -40,8 +41,7 @@ async def listening(url: str) -> AsyncIterator[Listener]:
     try:
         yield listener
     finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])
+        await end_tasks(keeping)
         assert not listener.subscription.up
         await client.aclose()
 
@@ -58,6 +58,12 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     client = connect_redis(redis_url)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement that never comes is waited for beyond any test's time."""
+    monkeypatch.setattr(subscription_module, "ACK_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -92,19 +98,21 @@ async def test_what_is_dropped_is_heard_no_more(listener: Listener, client: redi
     await eventually(lambda: listener.heard == [(b"b", b"2"), (b"a", b"3")])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_all_who_ask_for_one_name_at_once_get_their_acknowledgement(listener: Listener) -> None:
-    async with asyncio.timeout(1.5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(listener.subscription.add("a") for _ in range(50)))
 
     assert "a" in listener.subscription
     assert listener.subscription._acks == {}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_adding_and_dropping_in_any_order_ends_as_the_last_word_says(
     listener: Listener, client: redis.asyncio.Redis
 ) -> None:
     for _ in range(20):
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(60):
             await asyncio.gather(
                 listener.subscription.add("a"), listener.subscription.drop("a"), listener.subscription.add("a")
             )

@@ -36,7 +36,7 @@ class Connection:
         await self.writer.drain()
 
     async def answer(self) -> tuple[int, dict[str, str]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines[1:] if line)
             await self.reader.readexactly(int(headers["content-length"]))
@@ -44,7 +44,7 @@ class Connection:
 
     async def closed(self) -> bool:
         with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await self.reader.read() == b""
         return True
 
@@ -61,7 +61,7 @@ async def test_a_body_without_end_is_answered_and_not_read_any_further(connectio
     await connection.begin(call, "transfer-encoding: chunked")
     sent = 0
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while sent < 256 * 1024 * 1024:
                 connection.writer.write(CHUNK)
                 await connection.writer.drain()

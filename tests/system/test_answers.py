@@ -109,10 +109,12 @@ async def test_two_hundred_answers_at_once_are_each_exact_and_none_waits_for_ano
             return chat, parse(found.content)
 
         watching = [asyncio.create_task(ask_and_watch(message)) for message in messages]
+        answering = asyncio.create_task(upstream.until(lambda: upstream.answering == 200, 100))
         try:
-            await upstream.until(lambda: upstream.answering == 200, 100)
+            await asyncio.wait([answering, *watching], return_when=asyncio.FIRST_COMPLETED)  # a refusal is told at once
             upstream.release()
             answers = await asyncio.gather(*watching)
+            await answering
         finally:
             upstream.release()
             upstream.usually = usually

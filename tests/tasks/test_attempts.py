@@ -459,7 +459,7 @@ async def test_a_probe_that_answers_lets_the_first_choice_answer_again(
     fake.script(refused(503))
     async with working(hasty, threads, redis_url) as worker:
         rows = [await worker.run(queued(hasty))]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while rows[-1].status != Status.DONE:
                 rows.append(await worker.run(queued(hasty)))
         again = await worker.run(queued(hasty))

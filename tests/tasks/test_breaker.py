@@ -147,7 +147,7 @@ async def test_after_the_cool_down_exactly_one_of_all_workers_probes(redis_url: 
             return [await breaker.enter(*MODEL) for _ in range(100)].count(Permit.PROBE)
 
         probes = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not probes:
                 probes = sum(await asyncio.gather(*map(ask_often, breakers)))
         assert probes == 1

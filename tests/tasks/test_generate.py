@@ -120,7 +120,7 @@ async def test_reasoning_and_tool_calls_are_streamed_and_stored(
 async def test_many_answers_at_once_are_kept_apart(worker: Worker, settings: Settings, log: EventLog) -> None:
     rows = [queued(settings, message=f"question {number}") for number in range(12)]
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(worker.generator.generate(row.id) for row in rows))
 
     for number, row in enumerate(rows):
@@ -156,7 +156,7 @@ async def test_what_is_not_to_be_had_is_left_alone(worker: Worker, settings: Set
 async def test_a_generation_sent_twice_is_answered_once(worker: Worker, settings: Settings, fake: FakeOpenAI) -> None:
     row = queued(settings)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(worker.generator.generate(row.id) for _ in range(5)))
     await worker.run(row)
 
@@ -530,7 +530,7 @@ async def test_a_worker_that_stops_gives_back_what_it_cannot_finish(
     assert not worker.generator._idle.is_set()
 
     worker.holdings.stop_all(Stop.DRAINING)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await worker.generator.wait_idle()
     found = await running
 

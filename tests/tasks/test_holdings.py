@@ -77,7 +77,7 @@ async def publish(settings: Settings, writer: LogWriter) -> AsyncIterator[Callab
 
 
 async def stopped(holding: Holding) -> Stop | None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await holding.stopped.wait()
     return holding.stop
 

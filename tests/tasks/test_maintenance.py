@@ -103,11 +103,11 @@ async def test_who_watches_is_told_the_end_before_the_log_goes(
     delete()
     async with connect_redis(redis_url) as client, client.pubsub() as heard:
         await heard.subscribe(f"events:{{{row.id}}}:live")
-        assert await heard.get_message(timeout=5)
+        assert await heard.get_message(timeout=60)
 
         await worker.erase(log)
 
-        message: Any = await heard.get_message(timeout=5)
+        message: Any = await heard.get_message(timeout=60)
         assert terminal_event(row).data in message["data"]
     assert await gone(log, row)
 

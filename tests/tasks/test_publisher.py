@@ -165,7 +165,7 @@ async def published(redis_url: str, run: Run) -> AsyncIterator[Published]:
     async with connect_redis(redis_url, timeout_seconds=None) as client, client.pubsub() as channel:
         name = channel_name(run.id)
         await channel.subscribe(name)
-        await channel.get_message(timeout=10)
+        await channel.get_message(timeout=60)
         yield Published(channel, client, name)
 
 
@@ -347,7 +347,7 @@ async def test_a_newer_run_in_the_log_ends_this_one(
     await newer.publisher.complete(FLUSH_SECONDS)
 
     publisher.text(" older")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await publisher.lost()
     with pytest.raises(RunLost):
         await publisher.complete(FLUSH_SECONDS)
@@ -424,7 +424,7 @@ async def test_a_run_that_never_reached_redis_asks_before_it_makes_a_log_late(
     overtake(run)
     own_redis.start()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await publisher.lost()
 
     assert run.asked == 1

@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def until(true: Callable[[], Awaitable[T]], seconds: float = ...) -> T: ...
 @overload
 async def until(true: Callable[[], T], seconds: float = ...) -> T: ...
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What `true()` gives, awaited if need be, as soon as it is true; TimeoutError if it isn't within `seconds`."""
     async with asyncio.timeout(seconds):
         while True:

@@ -34,7 +34,7 @@ class Worker:
 
     async def run(self, row: Generation) -> Generation:
         """Works on the generation, and returns its row afterwards."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.generator.generate(row.id)
         assert len(self.holdings) == 0
         return reread(row)

@@ -17,7 +17,7 @@ from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-ant-test-key"
 REQUEST = ProviderRequest(model="claude", messages=(Message(role="user", content="hello"),))
-PATIENT = Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=10)
+PATIENT = Timeouts(connect_seconds=60, first_byte_seconds=10, idle_seconds=10)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ async def test_an_unknown_event_is_skipped_and_counted(fake: FakeAnthropic, prov
 
 
 async def test_silence_has_its_limits(fake: FakeAnthropic) -> None:
-    hasty = Timeouts(connect_seconds=10, first_byte_seconds=0.2, idle_seconds=0.3)
+    hasty = Timeouts(connect_seconds=60, first_byte_seconds=0.2, idle_seconds=0.3)
     provider = _provider(fake, timeouts=hasty)
     fake.script(Answer(fault="hang", at=-1), Answer(fault="hang", at=3))
     first, second = await _call(provider), await _call(provider)

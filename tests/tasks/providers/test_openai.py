@@ -17,7 +17,7 @@ from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-test-key"
 REQUEST = ProviderRequest(model="gpt-4o-mini", messages=(Message(role="user", content="hello"),))
-PATIENT = Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=10)
+PATIENT = Timeouts(connect_seconds=60, first_byte_seconds=10, idle_seconds=10)
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ async def test_a_line_of_ten_megabytes_is_cut_off(fake: FakeOpenAI, provider: Op
 @pytest.mark.parametrize("at", [-1, 0])
 async def test_silence_before_the_first_byte_of_the_body_has_its_limit(fake: FakeOpenAI, at: int) -> None:
     provider = OpenAIProvider(
-        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.2, idle_seconds=10), allow_private=True
+        fake.url, KEY, Timeouts(connect_seconds=60, first_byte_seconds=0.2, idle_seconds=10), allow_private=True
     )
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n"
     fake.script(Answer(fault="hang", at=-1, raw=head if at == 0 else b""))
@@ -361,7 +361,7 @@ async def test_silence_before_the_first_byte_of_the_body_has_its_limit(fake: Fak
 
 async def test_silence_in_the_middle_has_its_limit(fake: FakeOpenAI) -> None:
     provider = OpenAIProvider(
-        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=10, idle_seconds=0.3), allow_private=True
+        fake.url, KEY, Timeouts(connect_seconds=60, first_byte_seconds=10, idle_seconds=0.3), allow_private=True
     )
     fake.script(Answer(fault="hang", at=3))
     seen = await _call(provider)
@@ -391,7 +391,7 @@ async def test_what_goes_wrong_after_the_finish_reason_harms_nothing(
 
 async def test_a_reader_that_takes_its_time_is_no_silence(fake: FakeOpenAI) -> None:
     provider = OpenAIProvider(
-        fake.url, KEY, Timeouts(connect_seconds=10, first_byte_seconds=0.5, idle_seconds=0.3), allow_private=True
+        fake.url, KEY, Timeouts(connect_seconds=60, first_byte_seconds=0.5, idle_seconds=0.3), allow_private=True
     )
     seen = Seen()
     async with aclosing(provider.stream(REQUEST)) as pieces:
