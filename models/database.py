@@ -25,6 +25,7 @@ from playhouse.migrations import Runner
 from models.clock import boot_clock, boot_id, boot_seconds
 from models.errors import SettingInvalid
 from models.settings import Settings
+from models.sqlite import TurnTakingSqlite
 
 database = DatabaseProxy()
 
@@ -120,7 +121,7 @@ def sqlite_path(settings: Settings) -> Path:
 def _sqlite(path: Path) -> SqliteDatabase:
     # WAL and synchronous=NORMAL survive any kill of a process; a power loss may cost the last commits. With secure_delete
     # what is erased is overwritten: 100 rows of 10 KB take 12 ms instead of 2, and texts that grow take no longer.
-    bound = SqliteDatabase(
+    bound = TurnTakingSqlite(
         str(path),
         pragmas={
             "journal_mode": "wal",

@@ -14,6 +14,7 @@ from streamer import supervisor as supervisor_module
 from streamer.part import Part
 from streamer.supervisor import Supervisor
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs tests under nohup ignores it, and so would we
 descriptor, given = int(sys.argv[1]), json.loads(sys.argv[2])
 tiny = str(Path(__file__).with_name("tiny_part.py"))
 logging.basicConfig(format="%(message)s")
