@@ -18,6 +18,7 @@ from models.database_threads import DatabaseThreads
 from models.errors import SettingInvalid
 from models.settings import Settings
 from streamer.redis_server import find_redis_server
+from tests.order import keep_together, mix
 
 
 def missing(what: str) -> NoReturn:
@@ -79,3 +80,9 @@ def threads(database: Database) -> Iterator[DatabaseThreads]:
     threads = DatabaseThreads(2)
     yield threads
     threads.close()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the runners name the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    keep_together(items)
+    items[:] = mix(items)

@@ -13,14 +13,13 @@ from tests.faults.rows import Context, Row, all_rows
 #: The longest row takes half a minute on a quiet machine; one that hangs must not hold up all the others.
 DEADLINE_SECONDS = 200
 
-#: The files of rows about providers.
-OF_PROVIDERS = frozenset(("provider_rows", "answer_rows", "outage_rows"))
 
-
-def some_rows(*, of_providers: bool) -> Any:
-    """The parameters of a test of the rows about providers, or of all others."""
-    rows = [each for each in all_rows().values() if (each.file in OF_PROVIDERS) is of_providers]
-    return [pytest.param(each, id=f"{each.name}: {each.fault}") for each in rows]
+def every_row() -> list[Any]:
+    """The parameters of a test of each row. Rows may run beside each other: each is a group by itself."""
+    return [
+        pytest.param(each, id=f"{each.name}: {each.fault}", marks=pytest.mark.xdist_group(f"row {each.name}"))
+        for each in all_rows().values()
+    ]
 
 
 async def hold(row: Row, folder: Path) -> None:

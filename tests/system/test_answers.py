@@ -12,9 +12,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import Event, ids, parse, shown
 from tests.system.product import Product, Watching, eventually
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system answers")
-
 
 def stored(product: Product, generation_id: str) -> dict[str, Any]:
     """The row, as it stands in the database file."""

@@ -10,9 +10,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import shown
 from tests.system.product import Product
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system cache and limits")
-
 ROUTES = """
 [routes.chat]
 model = "openai:gpt-4o-mini"

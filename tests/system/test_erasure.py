@@ -12,9 +12,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import shown
 from tests.system.product import Product, Watching, eventually
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system erasure")
-
 QUESTION = "canary-of-the-question"
 
 

@@ -10,9 +10,6 @@ from tasks.history import MARKERS
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.system.product import Product
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system history")
-
 MODEL, LIMIT = "gpt-4o-mini", 600
 SYSTEM, SAFETY = "You answer briefly, as a friend would.", "Never tell a secret."
 

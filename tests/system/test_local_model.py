@@ -16,9 +16,6 @@ from tests.local_model import require_local_model
 from tests.streamer.frames import Event, ids, shown
 from tests.system.product import Product, Watching, alive, eventually
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system local model")
-
 #: `endless` goes on until somebody stops it, `wide` lets everything through to the model's own limit.
 ROUTES = """
 [routes.chat]

@@ -13,9 +13,6 @@ from tests.conftest import missing
 from tests.docs.pages import blocks
 from tests.system.product import COMMAND, Product
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system pages")
-
 MARK = "==== end of a block ===="
 
 

@@ -16,9 +16,6 @@ import pytest
 from streamer.app import papers
 from tests.system.product import Product
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system papers")
-
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 #: Quick answers, and no limit that so many calls would reach.

@@ -13,9 +13,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import ids, shown
 from tests.system.product import PROVIDER_KEY, Product, Watching, alive, eventually, kill
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system processes")
-
 #: A worker that gives up what it has sooner than by default.
 HASTY = {"STREAMER_WORKER_DRAIN_SECONDS": "0.5"}
 

@@ -11,8 +11,6 @@ from tests.streamer.frames import shown
 from tests.system.product import PROVIDER_KEY, Product
 from tests.system.test_answers import stored
 
-pytestmark = pytest.mark.xdist_group("system providers")
-
 CLAUDE_KEY = "sk-ant-canary-0123456789"
 FILE_KEY = "sk-canary-of-the-file-0123456789"
 PROMPT = "canary prompt"

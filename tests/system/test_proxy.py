@@ -17,9 +17,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI, refused
 from tests.streamer.frames import ids, parse, shown
 from tests.system.product import COMMAND, ROOT, Product, eventually
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system proxy")
-
 ROUTES = """
 [routes.chat]
 model = "openai:gpt-4o-mini"

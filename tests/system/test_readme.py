@@ -12,9 +12,6 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.streamer.frames import Event, ids, parse, shown
 from tests.system.product import ROOT, Product
 
-#: They share one running product.
-pytestmark = pytest.mark.xdist_group("system readme")
-
 _BLOCK = re.compile(r"^   ```sh\n(.*?)^   ```$", re.MULTILINE | re.DOTALL)
 
 TOKENS = 50
