@@ -12,7 +12,8 @@ from tasks.providers.anthropic import AnthropicProvider
 from tasks.providers.anthropic_request import DEFAULT_MAX_TOKENS
 from tasks.providers.base import FinishPiece, Message, ProviderRequest, TextPiece, ToolCallPiece, UsagePiece
 from tasks.providers.upstream import Timeouts
-from tests.fakes.anthropic_server import Answer, FakeAnthropic, Fault, refused
+from tests.fakes.anthropic_server import Answer, FakeAnthropic, refused
+from tests.fakes.scripted_server import Fault
 from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-ant-test-key"

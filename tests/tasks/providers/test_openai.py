@@ -12,7 +12,8 @@ from models.provider_config import MaxTokensField
 from tasks.providers.base import FinishPiece, Message, ProviderRequest, TextPiece, UsagePiece
 from tasks.providers.openai import OpenAIProvider
 from tasks.providers.upstream import Timeouts
-from tests.fakes.openai_server import Answer, FakeOpenAI, Fault, html, redirect, refused
+from tests.fakes.openai_server import Answer, FakeOpenAI, html, redirect, refused
+from tests.fakes.scripted_server import Fault
 from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-test-key"
