@@ -1,7 +1,7 @@
 """The order in which tests begin, and which of them stay together, where several run at once.
 
-The tests of a file share a runner, as they share what is dear to make; each row of the faults is by itself. What waits for
-processes begins among what computes, and a little earlier: so that the processors have work to the end.
+The tests of a file share a runner, as they share what is dear to make; each row of the faults is by itself. Each room's are
+spread over the run: at any time some wait for processes, some compute, and hardly two drive a browser.
 """
 
 from itertools import groupby
@@ -9,28 +9,25 @@ from pathlib import Path
 
 import pytest
 
-#: The rooms whose tests mostly wait.
-WAITING = ("faults", "system", "browser")
-
-#: By which part of the run the last of those has begun.
-BEGUN_BY = 0.8
+#: Rooms whose tests take long begin a little earlier than others: so that the last to end is a short one.
+LONG, BEGUN_BY = ("faults", "system", "browser"), 0.8
 
 
 def keep_together(items: list[pytest.Item]) -> None:
     """Puts each test that has no group yet into its file's."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_room_and_file(item)))
+            item.add_marker(pytest.mark.xdist_group("/".join(_place(item))))
 
 
 def mix(items: list[pytest.Item]) -> list[pytest.Item]:
-    """The groups that wait spread among those that compute; each group's own order is kept."""
-    groups = [list(each) for _, each in groupby(items, _group)]
-    waiting = [each for each in groups if _room_and_file(each[0]).startswith(WAITING)]
-    computing = [each for each in groups if not _room_and_file(each[0]).startswith(WAITING)]
-    placed = [(BEGUN_BY * index / len(waiting), each) for index, each in enumerate(waiting)]
-    placed += [(index / len(computing), each) for index, each in enumerate(computing)]
-    return [item for _, each in sorted(placed, key=lambda pair: pair[0]) for item in each]
+    """The groups of each room spread among those of the others; each group's own order is kept."""
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for room, of_room in groupby(items, lambda item: _place(item)[0]):
+        groups = [list(each) for _, each in groupby(of_room, _group)]
+        span = (BEGUN_BY if room in LONG else 1.0) / len(groups)
+        placed += [(span * index, group) for index, group in enumerate(groups)]
+    return [item for _, group in sorted(placed, key=lambda pair: pair[0]) for item in group]
 
 
 def _group(item: pytest.Item) -> str:
@@ -39,5 +36,6 @@ def _group(item: pytest.Item) -> str:
     return str(mark.args[0])
 
 
-def _room_and_file(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+def _place(item: pytest.Item) -> tuple[str, ...]:
+    """The folders and the file below `tests`."""
+    return item.path.relative_to(Path(__file__).parent).parts

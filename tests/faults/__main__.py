@@ -1,9 +1,10 @@
 """`make faults`: runs the matrix with a live table, and writes a report of the figures.
 
-Environment: ROWS=F1,F3 (default: all), SEED= (default: random), REPEAT= (default: 1), REAL=1 for the durations that users have,
-REPORT= (default: faults.json).
+The environment says what runs: ROWS=F1,F3 (default: all), SEED= (default: random), REPEAT= (default: 1), REAL=1 for the
+durations that users have, REPORT= (default: faults.json).
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -21,6 +22,7 @@ from tests.faults.rows import Context, Row, all_rows
 
 def main() -> int:
     """Returns the exit code: 0 where every row held."""
+    _explain()
     chosen = [name for name in os.environ.get("ROWS", "").replace(" ", "").split(",") if name]
     known = all_rows()
     if unknown := set(chosen) - set(known):
@@ -33,6 +35,17 @@ def main() -> int:
     print(f"seed {seed}, {repeat} time(s), {words}; {platform.platform()}, {os.cpu_count()} cores\n")
     results = [_run(known[name], durations, seed + turn) for turn in range(repeat) for name in chosen or known]
     return _report(results, seed, durations)
+
+
+def _explain() -> None:
+    """Answers --help with what the module says and the rows that there are; refuses any other word."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults",
+        description=__doc__,
+        epilog="\n".join(["rows:", *(f"  {row.name:<4} {row.fault}" for row in all_rows().values())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
 
 
 def _run(row: Row, durations: Durations, seed: int) -> dict[str, Any]:
