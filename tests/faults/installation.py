@@ -111,7 +111,7 @@ class Installation:
             if process.running:
                 process.kill()
         await self.proxy.stop()
-        self.redis.stop()
+        self.redis.kill()
         self.provider.__exit__(None, None, None)
 
     def _prepare(self) -> None:
@@ -129,7 +129,7 @@ class Installation:
         ours = ("STREAMER_", "OPENAI_", "REDIS_", "DATABASE_", "COVERAGE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         given = {
-            "REDIS_URL": self.redis.url(self.proxy.port or None),
+            "REDIS_URL": self.redis.through(self.proxy.port or self.redis.port),
             "OPENAI_API_KEY": "sk-canary-of-the-provider",
             "OPENAI_BASE_URL": self.provider.url,
             "STREAMER_MODEL": "openai:gpt-4o-mini",

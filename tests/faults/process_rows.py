@@ -273,7 +273,7 @@ async def f14(context: Context) -> Figures:
     async with Installation(context.folder, context.durations) as it:
         _, port = await it.start_web()
         chat = await it.ask(port, "f14")
-        queue = Queue(it.redis.url().replace("/0", "/1"))
+        queue = Queue(it.redis.url.replace("/0", "/1"))
         for _ in range(30):
             queue.enqueue(chat["id"])
         queue.close()

@@ -48,7 +48,7 @@ def flush(it: Installation) -> None:
 async def f20(context: Context) -> Figures:
     async with Installation(context.folder, context.durations) as it:
         port, chat, viewer, following = await streaming(it, "f20", tokens=900 if context.durations.real else 400)
-        it.redis.stop()
+        it.redis.kill()
         await asyncio.sleep(12 if context.durations.real else 3)
         it.redis.start()
         seconds = await until_more(viewer, it.durations.bound(5))
@@ -104,7 +104,7 @@ async def f23(context: Context) -> Figures:
         token = await it.visitor(port)
         earlier = await it.ask(port, "earlier")
         await (await it.watch(port, earlier, "earlier")).follow()
-        it.redis.stop()
+        it.redis.kill()
         status, body, headers = await it.call(port, "POST", "/ai/v1/chat", {"message": "f23"}, token)
         assert (status, body["error"]) == (503, "unavailable"), body
         assert int(headers["retry-after"]) >= 1
@@ -127,7 +127,7 @@ async def f24(context: Context) -> Figures:
     environment = {"STREAMER_MAX_UNSENT_BYTES": "8000"}
     async with Installation(context.folder, context.durations, environment) as it:
         port, chat, viewer, following = await streaming(it, "f24", tokens=200)
-        it.redis.stop()
+        it.redis.kill()
         row = await it.until_ended(chat["id"], it.durations.bound(30))
         assert row["status"] == "done", "the result did not go to the row"
         assert (await it.poll(port, chat))["result"]["text"] == it.oracle("f24", 200)
@@ -205,7 +205,7 @@ async def f28(context: Context) -> Figures:
                 port, chat, viewer, following = await streaming(it, "f28")
                 between.hold()
                 await asyncio.sleep(1)
-                it.redis.stop()
+                it.redis.kill()
                 client.replicaof("NO", "ONE")
                 entries = client.xlen(f"events:{{{chat['id']}}}")
                 seen = len([event for event in viewer.events if event.id])
@@ -225,7 +225,7 @@ async def f28(context: Context) -> Figures:
             }
         finally:
             await between.stop()
-            replica.stop()
+            replica.kill()
 
 
 @row("F29", "Redis is out of memory")

@@ -21,8 +21,8 @@ from models.settings import Settings
 from streamer import app as app_module
 from streamer.app import Application, create_app, running_services
 from streamer.server import Server, listening_socket
+from tests.redis_process import RedisProcess
 from tests.streamer.eventually import eventually
-from tests.streamer.redis_process import RedisProcess
 from tests.streamer.web_server import web_server
 
 

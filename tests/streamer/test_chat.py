@@ -25,10 +25,10 @@ from streamer import chat, session
 from streamer.app import running_services
 from streamer.auth import Authenticator, Server
 from streamer.services import Services
+from tests.redis_process import RedisProcess
 from tests.streamer.answers import Answer
 from tests.streamer.conftest import bearer, client_of
 from tests.streamer.eventually import eventually
-from tests.streamer.redis_process import RedisProcess
 
 CHAT = "/ai/v1/chat"
 NOBODYS = "019c0000-0000-7000-8000-000000000000"

@@ -25,10 +25,11 @@ from streamer.channel import Viewer
 from streamer.chat import _cancel
 from streamer.hub import Hub
 from tasks.end_tasks import end_tasks
+from tests.redis_process import RedisProcess
 from tests.streamer.answers import Answer
 from tests.streamer.eventually import eventually
 from tests.streamer.frames import Event, ids, parse, shown
-from tests.streamer.redis_process import RedisProcess, line_to
+from tests.streamer.redis_line import line_to
 
 #: For tests of the idle check.
 often = pytest.mark.parametrize("idle_check_seconds", [0.2])

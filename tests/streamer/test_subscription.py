@@ -13,7 +13,7 @@ from streamer import subscription as subscription_module
 from streamer.subscription import Subscription
 from tasks.end_tasks import end_tasks
 from tests.streamer.eventually import eventually
-from tests.streamer.redis_process import line_to
+from tests.streamer.redis_line import line_to
 
 
 class Listener:

@@ -13,7 +13,7 @@ from models.event_log import EventLog, connect_redis
 from tasks.end_tasks import end_tasks
 from tasks.log_writer import LogWriter
 from tests.fakes.openai_server import FakeOpenAI
-from tests.tasks.redis_process import RedisProcess
+from tests.redis_process import RedisProcess
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from models.errors import (
 from models.event_log import connect_redis
 from models.settings import Settings
 from tasks.breaker import Breaker, Permit, circuit_key
-from tests.tasks.redis_process import RedisProcess
+from tests.redis_process import RedisProcess
 from tests.tasks.waiting import until
 
 MODEL = ("openai", "gpt-4o-mini")

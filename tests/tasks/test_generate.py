@@ -28,7 +28,7 @@ from tasks.providers.demo import DemoProvider
 from tasks.providers.registry import Registry
 from tests.fakes.openai_server import Answer, FakeOpenAI, refused
 from tests.models.rows import ROUTE, changed, pass_seconds, queued, reread
-from tests.tasks.redis_process import RedisProcess
+from tests.redis_process import RedisProcess
 from tests.tasks.waiting import frames_of, until
 from tests.tasks.working import Worker, calls, told, words, working
 

@@ -9,8 +9,8 @@ from redis.exceptions import ResponseError
 from models.event import EventId, Frame, Kind
 from models.event_log import LOG_AWAY, Append, EventLog, connect_redis, log_key
 from tasks.log_writer import LogWriter
+from tests.redis_process import RedisProcess
 from tests.tasks.conftest import running_writer
-from tests.tasks.redis_process import RedisProcess
 
 
 def frame(seq: int) -> Frame:
@@ -107,10 +107,10 @@ async def test_a_redis_that_hangs_is_away_after_its_time(own_redis: RedisProcess
     own_redis.start()
     async with connect_redis(own_redis.url, timeout_seconds=0.05) as client, running_writer(client) as writer:
         await writer.append(append("a"))
-        own_redis.hang()
+        own_redis.freeze()
         with pytest.raises(LOG_AWAY):
             await writer.append(append("a", 1, EventId(1, 0)))
-        own_redis.go_on()
+        own_redis.thaw()
 
         # The append whose reply was lost has reached the log: the repetition says so and writes nothing twice.
         assert await writer.append(append("a", 1, EventId(1, 0))) == EventId(1, 1)

@@ -22,7 +22,7 @@ from models.transcript import transcript_of_run
 from tasks.log_writer import LogWriter
 from tasks.publisher import Publisher, RunLost
 from tests.models.rows import changed, pass_seconds, running
-from tests.tasks.redis_process import RedisProcess
+from tests.redis_process import RedisProcess
 from tests.tasks.waiting import frames_of, until
 
 FLUSH_SECONDS = 20.0
@@ -514,11 +514,11 @@ async def test_a_redis_that_hangs_does_not_hold_up_the_end(
     run = make(writer=own_writer)
     publisher = run.start()
     await settled(run)
-    own_redis.hang()
+    own_redis.freeze()
     publisher.text("on its way")
 
     assert not await publisher.complete(0.05)
-    own_redis.go_on()
+    own_redis.thaw()
 
     # What was on its way may arrive; it has its own id and bytes, and nothing comes after it.
     frames = await frames_of(own_log, run.id, lambda found: len(found) == 2)

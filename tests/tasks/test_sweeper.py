@@ -30,7 +30,7 @@ from tasks import tokenizer
 from tasks.broker import NAMESPACE, QUEUE, Queue
 from tasks.sweeper import MAX_BACKOFF_SECONDS, Sweeper
 from tests.models.rows import ROUTE, SENT, changed, pass_seconds, queued, reread, running
-from tests.tasks.redis_process import RedisProcess
+from tests.redis_process import RedisProcess
 from tests.tasks.waiting import until
 
 KEEP = Route(model=ROUTE.model, on_worker_lost="keep_partial")
@@ -652,12 +652,12 @@ async def test_a_redis_that_hangs_is_waited_for_once_and_not_row_after_row(
     async with connect_redis(own_redis.url, timeout_seconds=0.2) as client:
         log = EventLog(client)
         await log.tails(["none"])
-        own_redis.hang()
+        own_redis.freeze()
         began = time.monotonic()
         await sweeper.recover(log)
         await sweeper.sweep(log)
         took = time.monotonic() - began
-        own_redis.go_on()
+        own_redis.thaw()
 
     assert took < len(rows) * 0.2 / 4
     assert not any(reread(row).terminal_published for row in rows)

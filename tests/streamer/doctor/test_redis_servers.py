@@ -12,8 +12,8 @@ from models.settings import Settings
 from streamer.doctor import redis_servers
 from streamer.doctor.check import Verdict
 from tests.conftest import redis_server_binary
+from tests.redis_process import RedisProcess
 from tests.streamer.doctor.finding import found, only
-from tests.streamer.redis_process import RedisProcess
 
 
 @pytest.fixture

@@ -1,55 +1,10 @@
-"""A redis-server of a test's own, which may be killed, stopped and started; and a line to it that may go dead."""
+"""A line to a Redis, which may go dead."""
 
 import asyncio
 import contextlib
-import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
-
-from tests.conftest import redis_server_binary
-
-
-class RedisProcess:
-    """Without persistence: what is killed comes back empty."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "own.sock"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}?db=0"
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        binary = redis_server_binary()
-        arguments = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
-        with redis.Redis(unix_socket_path=str(self.socket), retry=Retry(ConstantBackoff(0.01), 500)) as client:
-            client.ping()
-
-    def kill(self) -> None:
-        """It is gone, and its socket refuses."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
-
-    def freeze(self) -> None:
-        """It takes connections and commands, and answers nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
 
 
 class Line:
