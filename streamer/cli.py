@@ -20,7 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; what the operator can mend is one line on stderr."""
     chosen = _parser().parse_args(arguments)
     try:
-        settings = chosen.read(data=chosen.data, host=getattr(chosen, "host", None), port=getattr(chosen, "port", None))
+        settings = chosen.read(
+            data=chosen.data,
+            host=getattr(chosen, "host", None),
+            port=getattr(chosen, "port", None),
+            worker_threads=getattr(chosen, "concurrency", None),
+        )
         return int(chosen.run(settings, chosen))
     except StreamerError as error:
         return _fail(str(error), NOT_POSSIBLE)
@@ -47,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(commands, name, run)
         command.add_argument("--host", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
         command.add_argument("--port", type=int, metavar="N", help="port to listen on (default 8000; 0: any free one)")
-    _command(commands, "worker", _worker)
+        if name == "serve":
+            _add_processes(command)
+            command.add_argument("--listening", type=int, help=argparse.SUPPRESS)  # the inherited socket's descriptor
+    worker = _command(commands, "worker", _worker)
+    _add_processes(worker)
+    worker.add_argument("--concurrency", type=int, metavar="N", help="answers at once in each process (default 200)")
     local = _command(commands, "local-model", _local_model)
     local.add_argument("--port", type=int, metavar="N", help="port to listen on, on loopback (default: any free one)")
     _command(commands, "migrate", _migrate)
@@ -57,6 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_routes(commands)
     _add_doctor(commands)
     return parser
+
+
+def _add_processes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--processes", type=_count, default=1, metavar="N", help="processes, each started again if it dies (default 1)"
+    )
+
+
+def _count(word: str) -> int:
+    """Raises ValueError where it is no number above zero, which argparse tells."""
+    if (count := int(word)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
 
 
 def _add_keys(commands: Any) -> None:
@@ -123,18 +146,30 @@ def _up(settings: Settings, chosen: argparse.Namespace) -> int:
 def _serve(settings: Settings, chosen: argparse.Namespace) -> int:
     from models.redis_address import redis_url
     from streamer.logging_setup import configure_logging
+    from streamer.open_files import raise_open_files
+    from streamer.processes import serve_many
     from streamer.server import serve
 
     configure_logging(settings, "web")
+    raise_open_files()
     redis_url(settings)  # its absence is told in one line before uvicorn starts, which would end in its own way
-    return int(serve(settings))
+    if chosen.processes > 1:
+        return serve_many(settings, chosen.processes)
+    return int(serve(settings, chosen.listening))
 
 
 def _worker(settings: Settings, chosen: argparse.Namespace) -> int:
+    from models.redis_address import redis_url
     from streamer.logging_setup import configure_logging
+    from streamer.open_files import raise_open_files
+    from streamer.processes import work_many
     from tasks.worker import work
 
     configure_logging(settings, "worker")
+    raise_open_files()
+    redis_url(settings)
+    if chosen.processes > 1:
+        return work_many(settings, chosen.processes)
     return work(settings)
 
 

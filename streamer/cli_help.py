@@ -10,8 +10,8 @@ COLUMNS = 110
 SUMMARIES = {
     "streamer": "AI chat for any site, self-hosted: streams that lose nothing, keys that never leave the server.",
     "up": "Run the whole service on this machine: private Redis, SQLite, one worker, the web server. Ctrl-C stops it.",
-    "serve": "Run one web process. `streamer up` does so by itself; alone it is for more than one machine.",
-    "worker": "Run one worker process. `streamer up` does so by itself; alone it is for more than one machine.",
+    "serve": "Run web processes, one by default. `streamer up` does so by itself; alone it is for more than one machine.",
+    "worker": "Run worker processes, one by default. `streamer up` does so by itself; alone it is for more than one machine.",
     "local-model": "Serve a model of 135 million parameters on this machine, for trying things out: it gets much wrong.\n"
     "`streamer up` runs it by itself where a route uses local:smollm2; alone it is for `streamer worker`, and prints\n"
     "the two variables that a worker needs.",
@@ -39,8 +39,10 @@ EXAMPLES = {
         "STREAMER_MODEL=local:smollm2 streamer up",
         "REDIS_URL=redis://10.0.0.5/0 streamer up --host 0.0.0.0",
     ],
-    "serve": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer serve --host 0.0.0.0"],
-    "worker": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer worker"],
+    "serve": ["REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer serve --host 0.0.0.0 --processes 2"],
+    "worker": [
+        "REDIS_URL=redis://10.0.0.5/0 DATABASE_URL=postgresql://… streamer worker --processes 2 --concurrency 100"
+    ],
     "local-model": ["streamer local-model", "STREAMER_LOCAL_API_KEY=… streamer local-model --port 9100"],
     "migrate": ["streamer migrate --data /srv/streamer"],
     "link": ["streamer link", "streamer link --url https://chat.example.org"],

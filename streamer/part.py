@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 #: Seconds before a part that died is started again: the first, and the longest after doubling each time.
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.2, 10.0
@@ -126,3 +127,10 @@ def _follow(supervisor_pid: int, death_signal: signal.Signals) -> Callable[[], N
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     return in_child
+
+
+def streamer_command(name: str) -> list[str]:
+    """What runs `streamer NAME` with this Python and this code."""
+    # -P: a folder `models` where the operator happens to be is not ours; a checkout that we run from is.
+    here = Path(__file__).parents[1] == Path.cwd()
+    return [sys.executable, *([] if here else ["-P"]), "-m", "streamer", name]

@@ -39,13 +39,16 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: Settings) -> int:
-    """Runs a web process until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid."""
+def serve(settings: Settings, inherited: int | None = None) -> int:
+    """Runs a web process until SIGTERM or SIGINT, and returns the exit code. Raises SettingInvalid.
+
+    `inherited` is the descriptor of a socket that listens already, which other processes have as well.
+    """
     check_kill_point(settings)
     connect(settings)
     load_checked_routes(settings)  # a wrong file is told in one line here, not by the lifespan
     app = create_app(settings)
-    with listening_socket(settings) as listening:
+    with listening_socket(settings) if inherited is None else socket.socket(fileno=inherited) as listening:
         server = Server(configuration(app, settings), app)
         server.run(sockets=[listening])
     return 0 if server.started else 1

@@ -4,12 +4,10 @@ import contextlib
 import http.client
 import logging
 import os
-import resource
 import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.database import connect, database
@@ -22,7 +20,8 @@ from streamer.embedded_redis import EmbeddedRedis
 from streamer.first_key import FirstKey, ensure_first_key
 from streamer.listen_address import free_port, public_url
 from streamer.local_model import HOST as LOCAL_HOST
-from streamer.part import Part
+from streamer.open_files import raise_open_files
+from streamer.part import Part, streamer_command
 from streamer.supervisor import Supervisor
 from streamer.welcome import welcome
 from tasks.providers.local_weights import find_weights
@@ -38,8 +37,6 @@ DRAIN_SECONDS, DRAIN_MARGIN_SECONDS = 5.0, 3.0
 #: A stop as a whole stays within 15 s: web 10 s, the worker from 4 s on 8 s, a local model 0.5 s, Redis 2 s.
 WEB_STOP_SECONDS, WORKER_PATIENCE_SECONDS, LOCAL_STOP_SECONDS = 10.0, 4.0, 0.5
 
-_MOST_OPEN_FILES = 1_048_576
-
 
 def up(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code.
@@ -52,7 +49,7 @@ def up(settings: Settings) -> int:
         local = local_part(settings) if wants_local_model(settings, load_checked_routes(settings)) else None
         secret = load_secret(settings)
         key = _prepare_database(settings, secret)
-        _raise_open_files()
+        raise_open_files()
         redis = None if settings.redis_url else stack.enter_context(EmbeddedRedis(settings))
         logger.info("starting on %s", folder.path)
         supervisor = stack.enter_context(Supervisor())
@@ -75,7 +72,7 @@ def worker_part(settings: Settings, env: Mapping[str, str]) -> Part:
     drain_seconds = DRAIN_SECONDS if not is_given("worker_drain_seconds") else settings.worker_drain_seconds
     return Part(
         name="worker",
-        command=[*_streamer("worker"), "--data", str(settings.data_path)],
+        command=[*streamer_command("worker"), "--data", str(settings.data_path)],
         env={**env, env_name("worker_drain_seconds"): f"{drain_seconds:g}"},
         stop_seconds=drain_seconds + DRAIN_MARGIN_SECONDS,
         patience_seconds=WORKER_PATIENCE_SECONDS,
@@ -100,7 +97,7 @@ def local_part(settings: Settings) -> Part:
     key = settings.local_api_key or secrets.token_urlsafe(32)
     return Part(
         name="local-model",
-        command=[*_streamer("local-model"), "--port", str(port)],
+        command=[*streamer_command("local-model"), "--port", str(port)],
         env={env_name("local_base_url"): f"{url}/v1", env_name("local_api_key"): key},
         ready=lambda: _answers(url, "/health"),
         stop_seconds=LOCAL_STOP_SECONDS,
@@ -112,7 +109,7 @@ def web_part(settings: Settings, env: Mapping[str, str]) -> Part:
     address = ["--host", settings.host, "--port", str(settings.port)]
     return Part(
         name="web",
-        command=[*_streamer("serve"), "--data", str(settings.data_path), *address],
+        command=[*streamer_command("serve"), "--data", str(settings.data_path), *address],
         env=env,
         ready=lambda: answers_ready(public_url(settings.host, settings.port)),
         stop_seconds=WEB_STOP_SECONDS,
@@ -136,17 +133,3 @@ def _prepare_database(settings: Settings, secret: Secret) -> FirstKey:
     connect(settings, migrating=True)
     with database.connection_context():
         return ensure_first_key(settings, secret)
-
-
-def _streamer(command: str) -> list[str]:
-    # -P: a folder `models` where the operator happens to be is not ours; a checkout that we run from is.
-    here = Path(__file__).parents[1] == Path.cwd()
-    return [sys.executable, *([] if here else ["-P"]), "-m", "streamer", command]
-
-
-def _raise_open_files() -> None:
-    """Debian's soft limit of 1024 would be reached by a few hundred viewers; the children inherit ours."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,87 @@
+"""Several processes of one role under one command, as an operator runs them."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.settings import Settings
+from tests.streamer.processes import PATIENCE_SECONDS, Running
+
+
+@pytest.fixture
+def env(settings: Settings, database: Any, redis_url: str) -> dict[str, str]:
+    return {"STREAMER_DATA": settings.data, "REDIS_URL": redis_url, "STREAMER_WORKER_DRAIN_SECONDS": "1"}
+
+
+@contextlib.contextmanager
+def streamer(env: dict[str, str], *words: str) -> Iterator[Running]:
+    with Running([sys.executable, "-m", "streamer", *words], env) as running:
+        yield running
+
+
+def children(running: Running) -> list[int]:
+    pid = running.process.pid
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def stopped(running: Running) -> int:
+    running.process.send_signal(signal.SIGTERM)
+    return running.process.wait(PATIENCE_SECONDS)
+
+
+def test_workers_are_started_again_when_one_is_killed_and_stop_together(env: dict[str, str]) -> None:
+    with streamer(env, "worker", "--processes", "2", "--concurrency", "3") as running:
+        running.err.until("is ready for 3 generations", count=2)
+        os.kill(children(running)[0], signal.SIGKILL)
+        running.err.until("signal SIGKILL")
+        running.err.until("is ready for 3 generations", count=3)
+        assert len(children(running)) == 2
+
+        assert stopped(running) == 0
+        running.err.until("has stopped", count=2)
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/healthz", headers={"connection": "close"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bool(answer.status == 200)
+    return False
+
+
+def test_web_processes_share_one_socket_and_a_killed_one_comes_back(env: dict[str, str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with streamer(env, "serve", "--processes", "2", "--port", str(port)) as running:
+        assert answers_soon(port)
+        assert len(children(running)) == 2
+        os.kill(children(running)[0], signal.SIGKILL)
+        running.err.until("signal SIGKILL")
+        assert answers_soon(port)
+
+        assert stopped(running) == 0
+    assert not answers(port)
+
+
+def answers_soon(port: int) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := answers(port)) and time.monotonic() < deadline:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("role", ["serve", "worker"])
+def test_no_process_at_all_is_a_wrong_command_line(env: dict[str, str], role: str) -> None:
+    with streamer(env, role, "--processes", "0") as running:
+        assert running.process.wait(PATIENCE_SECONDS) == 2
+        running.err.until("at least 1")
