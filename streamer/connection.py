@@ -4,7 +4,10 @@ uvicorn itself waits for a request's head as long as it takes, reads as much of 
 """
 
 import asyncio
+import contextlib
 import math
+import socket
+import struct
 from typing import Any
 
 from starlette.types import Scope
@@ -21,6 +24,9 @@ UNSENT_BYTES = 16 * 1024
 
 #: A reader that takes no more than this of an ended answer in the send timeout has stalled.
 LITTLE_BYTES = 4 * 1024
+
+#: `struct linger`: on, for 0 seconds.
+_NO_LINGERING = struct.pack("ii", 1, 0)
 
 _BREAK_OFF = "streamer.break_off"
 
@@ -60,7 +66,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {_BREAK_OFF: {"abort": self.transport.abort}}
+        self.scope["extensions"] = {_BREAK_OFF: {"abort": self.abort}}
         self._in_head, self._head_bytes, self._undivided_bytes = True, 0, 0
         self._due = min(self._due, self.loop.time() + self.settings.head_seconds)
 
@@ -100,7 +106,13 @@ class Connection(HttpToolsProtocol):
         if not self._in_head and self.cycle.response_complete:
             self._look_at_rest(now)
         if now >= self._due:
-            self.transport.abort()
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends it now, by a reset: else the kernel, too, would keep what a slow reader has not taken, for as long as it reads."""
+        with contextlib.suppress(OSError):  # it is closed already
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.transport.abort()
 
     def _look_at_rest(self, now: float) -> None:
         """An ended answer must go out; the kernel gives up only a reader that takes nothing at all."""

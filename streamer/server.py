@@ -62,7 +62,8 @@ class Server(uvicorn.Server):
         """Breaks off what is still open when the drain is over, so that its request ends as if its client had left."""
         await asyncio.sleep(self._drain_seconds)
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            if isinstance(connection, Connection):
+                connection.abort()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # In place of uvicorn's own, which in the end would raise the signal again: a stop that was asked for is exit code 0.

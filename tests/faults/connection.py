@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-#: States in /proc/net/tcp in which the server's side still holds a connection: ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, CLOSING, LAST_ACK.
+#: States in /proc/net/tcp in which the server's side holds a connection: ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, CLOSING, LAST_ACK.
 HELD = frozenset(("01", "04", "08", "0B", "09"))
 
 
@@ -35,7 +35,7 @@ class RawConnection:
     async def take_slowly(self, pause_seconds: float) -> None:
         """A byte at a time, to the end."""
         with contextlib.suppress(OSError):
-            while await self.take(1):
+            while await self.take(1):  # noqa: ASYNC110 - a slow reader is what is meant
                 await asyncio.sleep(pause_seconds)
 
     async def until_closed(self, timeout_seconds: float) -> float:

@@ -5,6 +5,7 @@ import signal
 import time
 from typing import Any
 
+from tasks.end_tasks import end_tasks
 from tests.fakes.openai_server import Answer
 from tests.faults.connection import RawConnection, raw_connections
 from tests.faults.durations import Durations
@@ -56,7 +57,8 @@ def on_time(it: Installation, seconds: float, strict_seconds: float) -> bool:
 
 @row("F11", "SIGTERM web with live and stalled viewers")
 async def f11(context: Context) -> Figures:
-    async with Installation(context.folder, context.durations, settings_of(context.durations)) as it:
+    patient = {"STREAMER_SEND_TIMEOUT_SECONDS": "25"}  # else the stalled are cut before the signal comes
+    async with Installation(context.folder, context.durations, settings_of(context.durations) | patient) as it:
         (web, port), (_, second) = await asyncio.gather(it.start_web(), it.start_web())
         await it.start_worker()
         answer = it.provider.usually = large_answer(150, 20_000, 0.05)
@@ -113,7 +115,7 @@ async def f43(context: Context) -> Figures:
             pace = 1.0 if it.durations.real else 0.1
             dripping = [asyncio.create_task(each.take_slowly(pace)) for each in bad[:5]]
             seconds, most = await _gone(it, bad, began)
-            await asyncio.gather(*dripping)
+            await end_tasks(*dripping)  # what has come to them they would read for hours
         assert seconds <= it.durations.bound(30), f"they were gone after {seconds} s"
         assert most <= 192 * 1024, f"the kernel held {most} bytes"
         resumed = await viewer_of(it, port, chat, answer)
