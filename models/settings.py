@@ -182,7 +182,10 @@ class Settings:
     max_message_bytes: int = setting(32 * 1024, "a message's size in UTF-8", unit="bytes", minimum=1)
     max_body_bytes: int = setting(64 * 1024, "a request body's size on /ai/v1", unit="bytes", minimum=1)
     max_direct_body_bytes: int = setting(4 * 1024 * 1024, "a request body's size on /v1/chat", unit="bytes", minimum=1)
-    body_seconds: float = setting(10.0, "time for a request body to arrive", unit="s", minimum=0.1)
+    head_seconds: float = setting(
+        8.0, "time for a request's head to arrive, a new connection's first one included", unit="s", minimum=0.1
+    )
+    body_seconds: float = setting(8.0, "time for a request body to arrive", unit="s", minimum=0.1)
     max_wait_seconds: float = setting(25.0, "longest ?wait= of a poll", unit="s", minimum=0)
     response_seconds: float = setting(
         25.0, "how long /v1/chat holds a request for its answer; then 504 with its id", unit="s", minimum=1
@@ -198,6 +201,12 @@ class Settings:
         5.0, "silence after which a live generation's row and log are looked at again", unit="s", minimum=0.05
     )
     max_viewers: int = setting(10_000, "event streams in one web process", minimum=1)
+    max_stream_seconds: float = setting(
+        600.0,
+        "age at which an event stream is asked to come back on a new connection, up to a fifth sooner",
+        unit="s",
+        minimum=0.1,
+    )
     send_timeout_seconds: float = setting(25.0, "after which a viewer that takes nothing is cut", unit="s", minimum=0.1)
     web_drain_seconds: float = setting(8.0, "what a stopping web process gives its connections", unit="s", minimum=0)
 

@@ -1,6 +1,7 @@
 """One generation's log in this process: read once, encoded once, shared by all its viewers, each of which is a cursor."""
 
 import asyncio
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 
@@ -96,6 +97,8 @@ class Viewer:
         """Why the server ends this connection (a close code), and whether to come back."""
         self.gone = False
         self.quiet_since = 0.0
+        self.closes_at = math.inf
+        """When it is asked to come back on a new connection; both in the event loop's time."""
         self._wake = asyncio.Event()
 
     def wake(self) -> None:

@@ -19,8 +19,9 @@ from models.errors import NotFound
 from models.event import PAYLOADS, EventId, Frame, Kind, Started, Text, encode
 from models.generation import Generation, Status, find_owned
 from streamer import auth
-from streamer.channel import Viewer
+from streamer.channel import WRITE_BYTES, Viewer
 from streamer.chat import GENERATION_ID
+from streamer.connection import break_off
 from streamer.error_handlers import error_response, is_expected, log_unexpected
 from streamer.middleware import log_access, security_headers
 from streamer.operation import Answer, Credential, Operation, Parameter
@@ -146,15 +147,20 @@ class EventStream:
             await Response(status_code=204, headers=_common(scope))(scope, receive, send)
             return
         await start(scope, send, {})
-        await self.stream(row, cursor, credential, receive, send)
+        if not await self.stream(row, cursor, credential, receive, send):
+            await break_off(scope)
 
     async def stream(
         self, row: Generation, cursor: EventId | None, credential: auth.Viewer, receive: Receive, send: Send
     ) -> bool:
-        """Writes the events after `cursor`, behind a head that was sent. Whether all was said; else the viewer left, or hung."""
+        """Writes the events after `cursor`, behind a head that was sent.
+
+        Returns whether all was said; else the viewer left, or hung, and its connection is to be broken off.
+        """
         services = self._services
         await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
         viewer = await services.hub.join(row.id, cursor)
+        viewer.closes_at = asyncio.get_running_loop().time() + _age(services.settings.max_stream_seconds)
         leaving = asyncio.create_task(notice_leaving(receive, viewer))
         guarding = asyncio.create_task(self._guard(credential, viewer))
         try:
@@ -165,26 +171,32 @@ class EventStream:
 
     async def _feed(self, viewer: Viewer, send: Send) -> bool:
         """Writes what there is, then waits for more; a viewer that takes nothing for too long is left."""
-        loop, settings = asyncio.get_running_loop(), self._services.settings
+        loop, keepalive_seconds = asyncio.get_running_loop(), self._services.settings.keepalive_seconds
         with contextlib.suppress(TimeoutError):
             while not viewer.gone:
                 # Also before what is still to be read: a cursor resumes it, and who lost the right to it must not have it.
                 if viewer.closing is not None:
                     code, reconnect = viewer.closing
-                    await _send_last(send, close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)))
-                    return True
-                data, last = viewer.take()
-                if not (data or last) and loop.time() - viewer.quiet_since >= settings.keepalive_seconds:
-                    data = KEEP_ALIVE
-                if data or last:
-                    async with asyncio.timeout(settings.send_timeout_seconds):
-                        await (_send_last if last else _send)(send, data)
-                    viewer.quiet_since = loop.time()
-                    if last:
-                        return True
+                    data, last = close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)), True
                 else:
+                    data, last = viewer.take()
+                if not (data or last) and loop.time() - viewer.quiet_since >= keepalive_seconds:
+                    data = KEEP_ALIVE
+                if not (data or last):
                     await viewer.wait()
+                    continue
+                await self._write(send, data, last)
+                viewer.quiet_since = loop.time()
+                if last:
+                    return True
         return False
+
+    async def _write(self, send: Send, data: bytes, last: bool) -> None:
+        """In pieces, so that a reader that stalls holds no more of a large event than of others. TimeoutError where it does."""
+        for begin in range(0, len(data), WRITE_BYTES) or (0,):
+            rest = begin + WRITE_BYTES < len(data)
+            async with asyncio.timeout(self._services.settings.send_timeout_seconds):
+                await (_send if rest or not last else _send_last)(send, data[begin : begin + WRITE_BYTES])
 
     async def _guard(self, credential: auth.Viewer, viewer: Viewer) -> None:
         """Closes the stream when its credential expires or is revoked; the generation goes on."""
@@ -226,3 +238,8 @@ def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 def _jittered(milliseconds: int) -> int:
     """Between one and two times as long, so that not all come back at once."""
     return int(milliseconds * (1 + random.random()))  # noqa: S311
+
+
+def _age(seconds: float) -> float:
+    """Up to a fifth less, so that those who came together don't come back together."""
+    return seconds * (1 - random.random() / 5)  # noqa: S311

@@ -9,7 +9,8 @@ here sends us to the log. Nothing here is cancelled by a viewer: all Redis conne
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable
+import random
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import redis.asyncio
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 #: Seconds between two looks at everything that is due.
 TICK_SECONDS = 1.0
+
+#: Seconds over which a drain spreads its goodbyes at most, and in how many steps: not all come back at once.
+DRAIN_SECONDS, DRAIN_STEPS = 2.0, 20
 
 #: Seconds that a look waits for the log before it goes on without.
 LOG_SECONDS = 2.0
@@ -100,12 +104,21 @@ class Hub:
                 self._spawn(self._unsubscribe(channel.id))
 
     def drain(self) -> None:
-        """Tells every viewer to come back elsewhere; new ones are told at once."""
-        self.draining = True
-        for viewer in self._all_viewers():
-            viewer.close("draining", reconnect=True)
+        """Tells every viewer to come back elsewhere, in a random order over some time; new ones are told at once."""
+        if not self.draining:
+            self.draining = True
+            self._spawn(self._close_in_turn(self._all_viewers()))
 
-    def _all_viewers(self) -> Iterable[Viewer]:
+    async def _close_in_turn(self, viewers: list[Viewer]) -> None:
+        random.shuffle(viewers)
+        share = -(-len(viewers) // DRAIN_STEPS) or 1
+        pause_seconds = min(DRAIN_SECONDS, self._settings.web_drain_seconds / 4) / DRAIN_STEPS
+        for begin in range(0, len(viewers), share):
+            for viewer in viewers[begin : begin + share]:
+                viewer.close("draining", reconnect=True)
+            await asyncio.sleep(pause_seconds)
+
+    def _all_viewers(self) -> list[Viewer]:
         return [viewer for channel in self._channels.values() for viewer in channel.viewers]
 
     # A generation's log
@@ -194,12 +207,14 @@ class Hub:
     # The wheel
 
     async def tick_forever(self) -> None:
-        """Once a second: who was silent too long is looked at again, who heard nothing gets a byte."""
+        """Once a second: what was silent too long is looked at again; who heard nothing gets a byte, who is too old is let go."""
         checking: asyncio.Task[None] | None = None
         while True:
             await asyncio.sleep(min(TICK_SECONDS, self._settings.idle_check_seconds, self._settings.keepalive_seconds))
             now = asyncio.get_running_loop().time()
             for viewer in self._all_viewers():
+                if now >= viewer.closes_at:
+                    viewer.close("max_age", reconnect=True)
                 if now - viewer.quiet_since >= self._settings.keepalive_seconds:
                     viewer.wake()
             idle = [

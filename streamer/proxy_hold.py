@@ -13,6 +13,7 @@ from models.generation import Generation
 from streamer.auth import Server
 from streamer.channel import Viewer
 from streamer.chat import cancel
+from streamer.connection import break_off
 from streamer.event_stream import EventStream, notice_leaving, start
 from streamer.services import Services
 from tasks.end_tasks import end_tasks
@@ -75,4 +76,5 @@ class StreamedAnswer(Response):
         await start(scope, send, self._more)
         told = await EventStream(self._services).stream(self._row, None, self._server.as_viewer(), receive, send)
         if not told:
+            await break_off(scope)
             await cancel_left(self._services, self._server, self._row.id)

@@ -1,6 +1,8 @@
 """Our own uvicorn server: its drain begins with the signal, not after the last connection has closed."""
 
+import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
@@ -13,12 +15,20 @@ from models.errors import SettingInvalid
 from models.kill_point import check_kill_point
 from models.settings import Settings
 from streamer.app import Application, create_app
+from streamer.connection import Connection, connection_class
+from tasks.end_tasks import end_tasks
 from tasks.route_checks import load_checked_routes
 
 logger = logging.getLogger(__name__)
 
 #: Connections that wait to be accepted.
 BACKLOG = 2048
+
+#: Seconds that an idle connection is kept: longer than proxies keep theirs (60 s at most), or they send into one that closes.
+KEEP_ALIVE_SECONDS = 75
+
+#: Ticks of uvicorn, of 0.1 s, between two looks at all connections.
+LOOK_TICKS = 10
 
 #: Bytes that the kernel keeps for one reader; Linux takes twice as many, for its own overhead too.
 SEND_BUFFER = 64 * 1024
@@ -27,9 +37,33 @@ SEND_BUFFER = 64 * 1024
 class Server(uvicorn.Server):
     """Tells the viewers of open streams to come back elsewhere as soon as it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, app: Application) -> None:
+    def __init__(self, config: uvicorn.Config, app: Application, drain_seconds: float) -> None:
         super().__init__(config)
         self._app = app
+        self._drain_seconds = drain_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        # The one wheel of all connections; it turns until a stop, which has a limit of its own.
+        if counter % LOOK_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.look(now)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cutting = asyncio.create_task(self._cut_late())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            await end_tasks(cutting)
+
+    async def _cut_late(self) -> None:
+        """Breaks off what is still open when the drain is over, so that its request ends as if its client had left."""
+        await asyncio.sleep(self._drain_seconds)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.abort()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # In place of uvicorn's own, which in the end would raise the signal again: a stop that was asked for is exit code 0.
@@ -49,7 +83,7 @@ def serve(settings: Settings, inherited: int | None = None) -> int:
     load_checked_routes(settings)  # a wrong file is told in one line here, not by the lifespan
     app = create_app(settings)
     with listening_socket(settings) if inherited is None else socket.socket(fileno=inherited) as listening:
-        server = Server(configuration(app, settings), app)
+        server = Server(configuration(app, settings), app, settings.web_drain_seconds)
         server.run(sockets=[listening])
     return 0 if server.started else 1
 
@@ -59,15 +93,15 @@ def configuration(app: Application, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=connection_class(settings),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, int(settings.web_drain_seconds)),
-        timeout_keep_alive=15,
+        timeout_graceful_shutdown=math.ceil(settings.web_drain_seconds) + 1,  # what `_cut_late` did not end
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
     )
 

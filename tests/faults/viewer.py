@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,10 @@ class Viewer:
     finished_204: bool = False
     connections: int = 0
     refusals: list[int] = field(default_factory=list)
+    pause_seconds: float = 0.0
+    """After each piece that comes; then its buffers are small, too, so that the server waits for it."""
+    pieces: int = 0
+    """HTTP chunks that came."""
     something: asyncio.Event = field(default_factory=asyncio.Event)
     _fresh: bool = True
     _writer: asyncio.StreamWriter | None = None
@@ -56,7 +61,7 @@ class Viewer:
         """One connection, to its end or until `stop_after` more events have come."""
         self.connections += 1
         self._fresh = True
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
+        reader, writer = await self._open()
         self._writer = writer
         try:
             writer.write(self._request())
@@ -70,6 +75,15 @@ class Viewer:
                 await self._read(reader, b"transfer-encoding: chunked" in head, stop_after)
         finally:
             writer.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self.pause_seconds:
+            return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
+        connected = socket.socket()
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        connected.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", self.port))
+        return await asyncio.open_connection(sock=connected, limit=16 * 1024)
 
     def cut(self) -> None:
         """The network is gone, at once."""
@@ -88,6 +102,9 @@ class Viewer:
             data = await (_chunk(reader) if chunked else reader.read(65536))
             if not data:
                 return
+            self.pieces += 1
+            if self.pause_seconds:
+                await asyncio.sleep(self.pause_seconds)
             *frames, buffer = (buffer + data).split(b"\n\n")
             for frame in frames:
                 event = _event(frame)

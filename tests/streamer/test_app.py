@@ -163,7 +163,7 @@ class Quiet(Server):
     """Ends as soon as it has begun."""
 
     def __init__(self, app: Application) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None), app)
+        super().__init__(uvicorn.Config(app, log_config=None), app, 1.0)
 
 
 def test_a_signal_drains_the_streams_and_ends_without_being_raised_again(live: Settings, database: Database) -> None:

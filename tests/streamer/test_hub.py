@@ -910,8 +910,10 @@ async def test_a_drain_tells_everyone_and_whoever_comes_later_to_come_back_elsew
     late = await hub.join(answer.id, None)
 
     for each in (viewer, await joining, late):
+        async with asyncio.timeout(60):
+            while each.closing is None:
+                await each.wait()
         assert each.closing == ("draining", True)
-        await asyncio.wait_for(each.wait(), 60)
     assert hub.draining
 
 

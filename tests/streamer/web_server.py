@@ -52,11 +52,14 @@ class Response:
     async def events(self, enough: Callable[[list[Event]], bool] = lambda _: False) -> list[Event]:
         """The events to the stream's end, or until there are enough."""
         found: list[Event] = []
-        while not enough(found):
+        unparsed = b""  # an event that is larger than a write comes in pieces
+        while unparsed or not enough(found):
             piece = await self.chunk()
             if not piece:
                 break
-            found += parse(piece)
+            unparsed += piece
+            if unparsed.endswith(b"\n\n"):
+                found, unparsed = found + parse(unparsed), b""
         return found
 
     def stop_reading(self) -> None:
@@ -125,7 +128,7 @@ async def web_server(settings: Settings) -> AsyncIterator[WebServer]:
     """A web process's server. Its port is any free one."""
     app = create_app(settings)
     with listening_socket(replace(settings, port=0)) as listening:
-        server = Server(configuration(app, settings), app)
+        server = Server(configuration(app, settings), app, settings.web_drain_seconds)
         running = asyncio.create_task(server.serve(sockets=[listening]))
         web = WebServer(app, server, listening.getsockname()[1])
         try:

@@ -1,0 +1,20 @@
+"""The benchmarks, a command each: `python -m benchmarks churn --minutes 10`."""
+
+import importlib
+import sys
+
+COMMANDS = {"churn": "memory and descriptors of a web process while viewers come and go"}
+
+
+def main() -> int:
+    """Returns the exit code."""
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        print("usage: python -m benchmarks COMMAND …\n", file=sys.stderr)
+        print("\n".join(f"  {name:<14} {about}" for name, about in COMMANDS.items()), file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"benchmarks.{sys.argv[1]}")
+    return int(module.main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
