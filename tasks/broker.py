@@ -8,12 +8,12 @@ import dramatiq
 import redis
 import uvloop
 from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models.errors import Unavailable
+from tasks.wake_consumer import WakeBroker
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ ACTOR = "generate"
 #: quicker; this is for messages that were fetched and never claimed.
 HEARTBEAT_TIMEOUT_MS = 5_000
 
-#: Maintenance runs with every command: by chance, as Dramatiq has it, a killed worker's messages wait for minutes.
-MAINTENANCE_CHANCE = 1_000_000
+#: Seconds after which a thread that waits for its generation looks up; nothing of ours interrupts it.
+LOOK_UP_SECONDS = 60.0
 
 NAMESPACE = "queue"
 
@@ -34,30 +34,29 @@ class UvloopAsyncIO(AsyncIO):
     """Dramatiq's event loop thread, on uvloop."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        thread = EventLoopThread(self.logger)
+        thread = EventLoopThread(self.logger, interrupt_check_ival=LOOK_UP_SECONDS)
         thread.loop.close()
         thread.loop = uvloop.new_event_loop()
         thread.start(timeout=5.0)
         set_event_loop_thread(thread)
 
 
-def make_broker(url: str, *, connections: int, middleware: list[dramatiq.Middleware] | None = None) -> RedisBroker:
+def make_broker(url: str, *, connections: int, middleware: list[dramatiq.Middleware] | None = None) -> WakeBroker:
     """A broker on the server and logical database of `url`; its maintenance walks all keys there, so that is its own."""
     client = redis.Redis.from_url(
         url, max_connections=connections, socket_timeout=5.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0)
     )
-    broker = RedisBroker(  # type: ignore[no-untyped-call]
+    broker = WakeBroker(
         client=client,
         namespace=NAMESPACE,
         middleware=middleware or [],
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
-        maintenance_chance=MAINTENANCE_CHANCE,
     )
     broker.declare_queue(QUEUE)
     return broker
 
 
-def declare_actor(broker: RedisBroker, generate: Callable[[str], Awaitable[None]]) -> None:
+def declare_actor(broker: WakeBroker, generate: Callable[[str], Awaitable[None]]) -> None:
     """The one actor. It is never retried by the queue: a second run is decided by the database's lease."""
 
     async def run(generation_id: str) -> None:

@@ -31,11 +31,12 @@ from tasks.providers.registry import Registry
 from tasks.route_checks import load_checked_routes
 from tasks.sweeper import Sweeper
 from tasks.tokenizer import encoder
+from tasks.wake_consumer import WakeBroker
 
 logger = logging.getLogger(__name__)
 
-#: How often an idle consumer looks into the queue, in ms.
-POLL_MS = 100
+#: How long an idle consumer sleeps at most, in ms. It is woken by what comes; this is its heartbeat.
+IDLE_MS = 1000
 
 #: Seconds beyond the drain after which a worker that hangs ends itself.
 LAST_SECONDS = 3.0
@@ -124,7 +125,7 @@ def work(settings: Settings) -> int:
         broker_url(settings), connections=settings.worker_threads + 50, middleware=[UvloopAsyncIO(), state]
     )
     declare_actor(broker, state.generate)
-    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=POLL_MS, worker_threads=settings.worker_threads)
+    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=IDLE_MS, worker_threads=settings.worker_threads)
     worker.queue_prefetch = settings.worker_threads  # no more than it can start now
     queue = Queue(broker_url(settings))
     sweeper = Sweeper(settings, threads, queue, redis_url(settings))
@@ -132,26 +133,26 @@ def work(settings: Settings) -> int:
     sweeper.start()
     logger.info("worker %s is ready for %d generations at once", state.holdings.worker, settings.worker_threads)
     signal.sigwait(signals)
-    _stop(settings, worker, state, sweeper)
+    _stop(settings, broker, worker, state, sweeper)
     queue.close()
     threads.close()
     logger.info("worker %s has stopped", state.holdings.worker)
     return 0
 
 
-def _stop(settings: Settings, worker: dramatiq.Worker, state: WorkerState, sweeper: Sweeper) -> None:
+def _stop(
+    settings: Settings, broker: WakeBroker, worker: dramatiq.Worker, state: WorkerState, sweeper: Sweeper
+) -> None:
     """Takes nothing new, drains, hands on; a hanging part ends with the process."""
-    logger.info("stopping: %d generations have %g s", len(state.holdings), settings.worker_drain_seconds)
     watchdog = threading.Timer(settings.worker_drain_seconds + LAST_SECONDS, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
     sweeper.stop()
-    for consumer in worker.consumers.values():
-        consumer.prefetch = 0
-        if consumer.consumer is not None:
-            consumer.consumer.prefetch = 0  # type: ignore[attr-defined]
+    broker.drain()
+    logger.info("stopping: %d generations have %g s", len(state.holdings), settings.worker_drain_seconds)
     run_in_loop(state.drain())
     run_in_loop(state.close())
     worker.stop()
+    broker.give_everything_back()
     sweeper.join()
     watchdog.cancel()
