@@ -51,7 +51,7 @@ def position(row: Generation) -> int:
     )
     turn: int = 1 + sum(earlier for _, _, earlier in counts)
     others = sum(min(total, turn) for tenant, total, _ in counts if tenant != mine)
-    return int(handed.count()) + turn + others
+    return int(handed.count()) + int(turn + others)
 
 
 def oldest_seconds() -> float | None:
