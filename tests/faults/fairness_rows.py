@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+from tests.fakes.openai_server import Answer
 from tests.faults.installation import Installation
 from tests.faults.oracle import check_quiet
 from tests.faults.other_tenant import visitor_of_another_tenant
@@ -15,9 +16,10 @@ SLOTS, SHARE = 8, 4
 
 @row("F71", "one tenant posts thousands; another posts one")
 async def f71(context: Context) -> Figures:
-    posts = 5000 if context.durations.real else 300
+    posts = 5000 if context.durations.real else 150
     environment = {"STREAMER_WORKER_THREADS": str(SLOTS), "STREAMER_MAX_OPEN_PER_TENANT": "100000"}
     async with Installation(context.folder, context.durations, environment) as it:
+        it.provider.usually = Answer(tokens=10, delay_seconds=0.02)
         _, port = await it.start_web()
         many, other = await it.visitor(port), await visitor_of_another_tenant(it, port)
 
@@ -37,7 +39,7 @@ async def f71(context: Context) -> Figures:
         await it.until(lambda: it.row(found["id"])["status"] != "queued", context.durations.bound(5))
         waited = time.monotonic() - began
         assert _running(it, "AND id != ?", found["id"]) <= SHARE
-        await it.until(lambda: it.rows("SELECT count(*) FROM generation WHERE status != 'done'") == [(0,)], 180)
+        await it.until(lambda: it.rows("SELECT count(*) FROM generation WHERE status != 'done'") == [(0,)], 600)
         await check_quiet(it, port)
         assert it.provider.calls == posts + 1
         return {"posts": posts, "in the queue": handed, "the other began after": f"{waited:.2f} s"}
