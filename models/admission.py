@@ -6,6 +6,7 @@ from peewee import IntegrityError
 
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
+from models.dispatch import WAITS, may_go_on
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.generation import IS_OPEN, Generation, Status, find_owned
 from models.identifiers import uuid7
@@ -58,8 +59,8 @@ def admit(request: Request, settings: Settings) -> Admitted:
     """Stores a queued generation for `request`.
 
     Raises IdempotencyMismatch where the key came with another body, NotFound where a turn that is named is not there or not
-    the visitor's, ConversationBusy (with `generation_id`) where the conversation's last answer has not ended, RateLimited where too
-    many wait or run; then nothing is stored.
+    the visitor's, ConversationBusy (with `generation_id`) where the conversation's last answer has not ended, RateLimited or
+    Overloaded where too many wait or run; then nothing is stored.
     """
     try:
         with database.atomic():
@@ -122,7 +123,7 @@ def _create(
         bypass_cache=request.bypass_cache,
         created_at=time,
         status=Status.QUEUED,
-        enqueue_at=time + settings.reenqueue_seconds,
+        enqueue_at=time + settings.reenqueue_seconds if may_go_on(request.tenant_id, settings) else WAITS,
         **_policy(request, settings, time),
     )
 

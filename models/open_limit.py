@@ -1,11 +1,11 @@
-"""How many generations of one visitor, and of one tenant, may wait or run."""
+"""How many generations of one visitor, of one tenant, and of all may wait or run."""
 
 from typing import Any
 
 from peewee import Case, fn
 
 from models.database import read_now
-from models.errors import RateLimited
+from models.errors import Overloaded, RateLimited
 from models.generation import IS_OPEN, Generation
 from models.settings import Settings
 
@@ -14,7 +14,9 @@ RETRY_SECONDS = 5.0
 
 
 def check_open(tenant_id: int, visitor: str, settings: Settings) -> None:
-    """Raises RateLimited where one more would be too many. Call it in the transaction that stores it.
+    """Raises RateLimited where one more would be too many for its visitor or tenant, Overloaded where for the service.
+
+    Call it in the transaction that stores it.
 
     Without a visitor it is a server's: what the whole tenant may have is its only limit.
     """
@@ -28,6 +30,11 @@ def check_open(tenant_id: int, visitor: str, settings: Settings) -> None:
     if of_tenant >= settings.max_open_per_tenant:
         message = "This site is writing as many answers as it may at once"
         raise _refusal(_of_tenant(tenant_id), "tenant_generations", message)
+    if Generation.select().where(IS_OPEN).count() >= settings.max_open:
+        raise Overloaded(
+            "As many answers wait as the service takes; nothing was stored. Try again.",
+            retry_after_seconds=RETRY_SECONDS,
+        )
 
 
 def count_open(tenant_id: int, visitor: str) -> tuple[int, int]:

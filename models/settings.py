@@ -155,6 +155,12 @@ class Settings:
     request_window_seconds: float = setting(300.0, "the window that requests are counted in", unit="s", minimum=1)
     max_open_per_visitor: int = setting(10, "generations of one visitor that wait or run", minimum=1)
     max_open_per_tenant: int = setting(2000, "generations of one tenant that wait or run", minimum=1)
+    max_open: int = setting(20_000, "generations of all tenants that wait or run", minimum=1)
+    max_in_broker_per_tenant: int = setting(
+        0,
+        "generations of one tenant that the queue and its workers hold; 0: half of STREAMER_WORKER_THREADS",
+        minimum=0,
+    )
     max_key_requests: int = setting(600, "requests of one API key to /v1 in its window", minimum=1)
     key_window_seconds: float = setting(60.0, "the window that these are counted in", unit="s", minimum=1)
     conversation_days: float = setting(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from models import admission
 from models.admission import Admitted
+from models.dispatch import WAITS
 from models.errors import RateLimited, RequestError, Unavailable
 from models.event_log import LOG_AWAY
 from models.kill_point import reach
@@ -42,8 +43,11 @@ async def admit(
 
 
 async def hand_on(services: Services, admitted: Admitted) -> None:
-    """Enqueues what was newly stored. Where that fails, a sweeper does it: the row is committed."""
-    if admitted.fresh:
+    """Enqueues what was newly stored, unless it waits for its tenant's turn.
+
+    Where that fails, a sweeper does it: the row is committed.
+    """
+    if admitted.fresh and admitted.generation.enqueue_at < WAITS:
         reach("after_commit", services.settings)
         with contextlib.suppress(Unavailable):
             await services.enqueue(admitted.generation.id)

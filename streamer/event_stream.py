@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from models.dispatch import position
 from models.errors import NotFound
 from models.event import PAYLOADS, EventId, Frame, Kind, Started, Text, encode
 from models.generation import Generation, Status, find_owned
@@ -158,7 +159,8 @@ class EventStream:
         Returns whether all was said; else the viewer left, or hung, and its connection is to be broken off.
         """
         services = self._services
-        await _send(send, opening() + (queued_frame() if row.status == Status.QUEUED else b""))
+        place = await services.threads.run(position, row) if row.status == Status.QUEUED else None
+        await _send(send, opening() + (b"" if place is None else queued_frame(place)))
         viewer = await services.hub.join(row.id, cursor)
         viewer.closes_at = asyncio.get_running_loop().time() + _age(services.settings.max_stream_seconds)
         leaving = asyncio.create_task(notice_leaving(receive, viewer))

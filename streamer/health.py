@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
+from models.dispatch import oldest_seconds
 from models.errors import StreamerError, Unavailable
 from models.periodic import worker_age
 from streamer.operation import Answer, Credential, Operation, routes_of
@@ -49,6 +50,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["ready", "not ready"]
     checks: Checks
+    oldest_queued_seconds: float | None = None
+    """For how long the oldest answer that nobody works on has waited."""
     counts: Counts | UnsetType = UNSET
 
 
@@ -60,22 +63,25 @@ async def healthz(request: Request) -> StructResponse:
 async def readyz(request: Request) -> StructResponse:
     """200 where database, Redis and a worker are there, else 503 with what is missing. An admin key is told counts, too."""
     services: Services = request.state.services
-    checks = await _checks(services)
+    checks, oldest = await _checks(services)
     counts: Counts | UnsetType = UNSET
     if "authorization" in request.headers:
         (await services.auth.server(request.headers)).require(ADMIN)
         counts = Counts(viewers=services.hub.viewers, channels=services.hub.channels, tasks=len(asyncio.all_tasks()))
     ready = checks.passed
-    answer = Readiness(status="ready" if ready else "not ready", checks=checks, counts=counts)
+    answer = Readiness(
+        status="ready" if ready else "not ready", checks=checks, oldest_queued_seconds=oldest, counts=counts
+    )
     return StructResponse(answer, 200 if ready else 503)
 
 
-async def _checks(services: Services) -> Checks:
-    checks = Checks()
+async def _checks(services: Services) -> tuple[Checks, float | None]:
+    checks, oldest = Checks(), None
     try:
         age = await services.threads.run(worker_age)
         if age is None or age > services.settings.heartbeat_seconds:
             checks.worker = "no worker has given a sign of life: start `streamer worker`"
+        oldest = await services.threads.run(oldest_seconds)
     except Unavailable:
         checks.database = "away: see DATABASE_URL and the data folder"
         checks.worker = "unknown"
@@ -85,7 +91,7 @@ async def _checks(services: Services) -> Checks:
         checks.redis = "away: see REDIS_URL"
     if services.hub.draining:
         checks.web = "this process is stopping"
-    return checks
+    return checks, oldest
 
 
 operations = [

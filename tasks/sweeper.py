@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from models.database import database, now, read_now
 from models.database_threads import DatabaseThreads
+from models.dispatch import WAITS, take_next
 from models.ending import Ending, end_unheld, is_unsaid, mark_published
 from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, WorkerCrashed
 from models.event import Usage
@@ -101,6 +102,8 @@ class Sweeper(threading.Thread):
         """One look at everything else. Raises Unavailable where the database or the queue is away."""
         await self._each(_queued_in_vain, self._end_queued, log)
         await self._each(lambda: _unpublished(self._settings), self._publish, log)
+        for generation_id in self._threads.call(take_next, self._settings):
+            self._queue.enqueue(generation_id)
         self._enqueue_waiting()
 
     async def _each(
@@ -254,7 +257,7 @@ def _lost() -> list[Generation]:
 
 
 def _count_waiting() -> int:
-    return Generation.select().where(_queued()).count()
+    return Generation.select().where(_queued() & (Generation.enqueue_at < WAITS)).count()
 
 
 def _take_due(limit: int, first_seconds: float) -> list[str]:

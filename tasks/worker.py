@@ -23,6 +23,7 @@ from models.settings import Settings
 from tasks.answer_cache import AnswerCache
 from tasks.breaker import Breaker
 from tasks.broker import QUEUE, Queue, UvloopAsyncIO, declare_actor, make_broker
+from tasks.dispatcher import Dispatcher
 from tasks.end_tasks import end_tasks
 from tasks.generate import Generator
 from tasks.holdings import Holdings, Stop
@@ -45,7 +46,7 @@ LAST_SECONDS = 3.0
 class WorkerState(Middleware):
     """What lives in the worker's event loop: made before the first message is taken, taken down after the last."""
 
-    def __init__(self, settings: Settings, threads: DatabaseThreads) -> None:
+    def __init__(self, settings: Settings, threads: DatabaseThreads, queue: Queue) -> None:
         self.settings = settings
         self.threads = threads
         self.routes = load_checked_routes(settings)
@@ -62,6 +63,7 @@ class WorkerState(Middleware):
         self._generator = Generator(
             settings, threads, self.routes, self.registry, self.holdings, self._writer, cache, breaker
         )
+        self._dispatcher = Dispatcher(settings, threads, queue)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def generate(self, generation_id: str) -> None:
@@ -70,6 +72,7 @@ class WorkerState(Middleware):
             await self._generator.generate(generation_id)
         except Exception:
             logger.exception("generation %s broke off", generation_id)
+        self._dispatcher.wake()
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         run_in_loop(self._start())
@@ -79,6 +82,7 @@ class WorkerState(Middleware):
             self._writer.run(),
             self.holdings.renew_forever(),
             self.holdings.listen_forever(self._listening),
+            self._dispatcher.run(),
             self._load_encodings(),
         ]
         self._tasks = [asyncio.create_task(each) for each in work]
@@ -120,14 +124,14 @@ def work(settings: Settings) -> int:
     check_kill_point(settings)
     connect(settings)
     threads = DatabaseThreads(settings.database_threads)
-    state = WorkerState(settings, threads)
+    queue = Queue(broker_url(settings))
+    state = WorkerState(settings, threads, queue)
     broker = make_broker(
         broker_url(settings), connections=settings.worker_threads + 50, middleware=[UvloopAsyncIO(), state]
     )
     declare_actor(broker, state.generate)
     worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=IDLE_MS, worker_threads=settings.worker_threads)
     worker.queue_prefetch = settings.worker_threads  # no more than it can start now
-    queue = Queue(broker_url(settings))
     sweeper = Sweeper(settings, threads, queue, redis_url(settings))
     worker.start()
     sweeper.start()

@@ -1,15 +1,14 @@
 """Faults of clients: gone at any moment, back with any cursor, the same request many times, cancelled at any point."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from typing import Any
 from urllib.parse import quote
 
 from tests.fakes.openai_server import Answer
-from tests.faults.installation import ROOT, Installation
+from tests.faults.installation import Installation
 from tests.faults.oracle import check_end, check_quiet, finish
+from tests.faults.other_tenant import visitor_of_another_tenant
 from tests.faults.rows import Context, Figures, row
 from tests.faults.viewer import Viewer
 
@@ -149,20 +148,6 @@ async def f42(context: Context) -> Figures:
         return {"at the end": 204, "after the retention": "snapshot, done", "unknown": 404}
 
 
-OTHER_TENANT = """
-import sys
-from models.api_key import create_key
-from models.database import connect, read_now
-from models.secret import load_secret
-from models.settings import Settings
-from models.tenant import Tenant
-settings = Settings.from_environ()
-connect(settings)
-tenant = Tenant.create(public_id="ten_other", name="other", created_at=read_now())
-print(create_key(tenant.get_id(), "other", ["session"], secret=load_secret(settings))[1])
-"""
-
-
 @row("F47", "one idempotency key, 50 times at once")
 async def f47(context: Context) -> Figures:
     async with Installation(context.folder, context.durations) as it:
@@ -179,19 +164,9 @@ async def f47(context: Context) -> Figures:
         status, body, _ = await it.call(port, "POST", "/ai/v1/chat", other_body, token, {"idempotency-key": "k"})
         assert (status, body["error"]) == (422, "idempotency_mismatch")
         assert (await it.ask(port, "f47", "somebody else", key="k"))["id"] not in ids
-        environment = it.environment()
-        made = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", OTHER_TENANT],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert made.returncode == 0, made.stderr
-        _, session, _ = await it.call(port, "POST", "/ai/v1/session", {"user": "u1"}, made.stdout.strip())
+        other = await visitor_of_another_tenant(it, port)
         given = {"idempotency-key": "k"}
-        status, chat, _ = await it.call(port, "POST", "/ai/v1/chat", {"message": "f47"}, session["token"], given)
+        status, chat, _ = await it.call(port, "POST", "/ai/v1/chat", {"message": "f47"}, other, given)
         assert (status, chat["id"] not in ids) == (202, True), "another tenant's key was not independent"
         assert len(ids) == 1
         assert it.rows("SELECT count(*) FROM generation") == [(3,)]

@@ -8,7 +8,7 @@ import pytest
 from peewee import Database
 
 from models.admission import admit
-from models.errors import RateLimited
+from models.errors import Overloaded, RateLimited
 from models.generation import Generation, Status
 from models.open_limit import RETRY_SECONDS, count_open
 from models.settings import Settings
@@ -88,3 +88,16 @@ def test_counting_looks_at_the_open_ones_alone(
     sql, parameters, *_ = seen[-1]
     plan = [step[3] for step in execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
     assert plan == ["SEARCH t1 USING INDEX generation_open_of_visitor (tenant_id=? AND visitor>?)"]
+
+
+def test_the_service_takes_so_many_and_no_more_of_all_tenants(settings: Settings) -> None:
+    busy = dataclasses.replace(settings, max_open=2)
+    first = admit(request(), busy).generation
+    admit(request(tenant=other_tenant()), busy)
+
+    with pytest.raises(Overloaded, match="As many answers wait as the service takes; nothing was stored") as told:
+        admit(request(visitor="another"), busy)
+
+    assert told.value.retry_after_seconds == RETRY_SECONDS
+    changed(first, status=Status.CANCELLED, finished_at=1.0, terminal_id="1-1", finish_reason="cancelled")
+    assert admit(request(visitor="another"), busy).fresh

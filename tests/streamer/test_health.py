@@ -59,6 +59,7 @@ async def test_all_is_ready_when_database_redis_and_a_worker_are_there(client: h
     assert response.json() == {
         "status": "ready",
         "checks": {"database": "ok", "redis": "ok", "worker": "ok", "web": "ok"},
+        "oldest_queued_seconds": None,
     }
 
 

@@ -209,7 +209,8 @@ async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
     bound = connect(settings, migrating=True)
     row = queued(settings)
     threads = DatabaseThreads(1)
-    state = WorkerState(settings, threads)
+    queue = Queue(broker_url(settings))
+    state = WorkerState(settings, threads, queue)
     lock = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
 
@@ -221,6 +222,7 @@ async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
     assert "hello" not in caplog.text
     assert reread(row).status == Status.QUEUED
     await state.close()
+    queue.close()
     threads.close()
     bound.close()
 
@@ -231,5 +233,5 @@ async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
 def test_a_route_whose_provider_will_not_do_is_told_at_the_start(settings: Settings, threads: DatabaseThreads) -> None:
     (settings.data_path / "streamer.toml").write_text('[routes.chat]\nmodel = "unheard_of:model"')
 
-    with pytest.raises(SettingInvalid, match="unheard_of"):
-        WorkerState(settings, threads)
+    with contextlib.closing(Queue(broker_url(settings))) as queue, pytest.raises(SettingInvalid, match="unheard_of"):
+        WorkerState(settings, threads, queue)
