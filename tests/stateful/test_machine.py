@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.machine import STEPS, Ground, Protocol
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "80"))
 
 #: Examples that once failed: they are tried first, and stay. New ones are found in `.hypothesis`, to be moved here.
 KEPT = MultiplexedDatabase(
