@@ -1,7 +1,7 @@
 """The order in which tests begin, and which of them stay together, where several run at once.
 
-The tests of a file share a runner, as they share what is dear to make; each row of the faults is by itself. Each room's are
-spread over the run: at any time some wait for processes, some compute, and hardly two drive a browser.
+The tests of a file share a runner, as they share what is dear to make; so do all that need a browser, while each row of the faults
+is by itself. Each room's are spread over the run: at any time some wait for processes, and some compute.
 """
 
 from itertools import groupby
@@ -12,12 +12,16 @@ import pytest
 #: Rooms whose tests take long begin a little earlier than others: so that the last to end is a short one.
 LONG, BEGUN_BY = ("faults", "system", "browser"), 0.8
 
+#: Whose tests all stay together.
+TOGETHER = "browser"
+
 
 def keep_together(items: list[pytest.Item]) -> None:
-    """Puts each test that has no group yet into its file's."""
+    """Puts each test that has no group yet into its file's, or its room's."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("/".join(_place(item))))
+            place = _place(item)
+            item.add_marker(pytest.mark.xdist_group(TOGETHER if place[0] == TOGETHER else "/".join(place)))
 
 
 def mix(items: list[pytest.Item]) -> list[pytest.Item]:

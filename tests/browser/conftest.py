@@ -27,7 +27,7 @@ model = "demo:long"
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def browser() -> AsyncIterator[Browser]:
     path = find_chromium()
     async with async_playwright() as playwright:
@@ -72,7 +72,7 @@ async def fake(page: Page) -> AsyncIterator[FakeService]:
         yield service
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def bench(browser: Browser) -> AsyncIterator[Page]:
     """One page for all who only import modules of ours and call them."""
     async with FakeService() as service:
@@ -82,7 +82,7 @@ async def bench(browser: Browser) -> AsyncIterator[Page]:
         await page.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chat_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address that a real `streamer up` prints. Its demo takes some seconds for an answer; see ROUTES for others."""
     folder = tmp_path_factory.mktemp("up")
