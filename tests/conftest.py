@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import redis
@@ -18,7 +18,7 @@ from models.database_threads import DatabaseThreads
 from models.errors import SettingInvalid
 from models.settings import Settings
 from streamer.redis_server import find_redis_server
-from tests.order import keep_together, mix
+from tests.order import make_scheduler, mix
 
 
 def missing(what: str) -> NoReturn:
@@ -82,7 +82,10 @@ def threads(database: Database) -> Iterator[DatabaseThreads]:
     threads.close()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the runners name the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    keep_together(items)
     items[:] = mix(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return make_scheduler(config, log)

@@ -5,41 +5,40 @@ is by itself. Each room's are spread over the run: at any time some wait for pro
 """
 
 from itertools import groupby
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 #: Rooms whose tests take long begin a little earlier than others: so that the last to end is a short one.
 LONG, BEGUN_BY = ("faults", "system", "browser"), 0.8
 
-#: Whose tests all stay together.
-TOGETHER = "browser"
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands out a group at a time, in the order of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
 
 
-def keep_together(items: list[pytest.Item]) -> None:
-    """Puts each test that has no group yet into its file's, or its room's."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            place = _place(item)
-            item.add_marker(pytest.mark.xdist_group(TOGETHER if place[0] == TOGETHER else "/".join(place)))
+def group(nodeid: str) -> str:
+    """What a test stays together with."""
+    path = nodeid.partition("::")[0]
+    if path.startswith("tests/browser/"):
+        return "tests/browser"
+    return nodeid if path == "tests/faults/test_rows.py" else path
 
 
 def mix(items: list[pytest.Item]) -> list[pytest.Item]:
     """The groups of each room spread among those of the others; each group's own order is kept."""
     placed: list[tuple[float, list[pytest.Item]]] = []
-    for room, of_room in groupby(items, lambda item: _place(item)[0]):
-        groups = [list(each) for _, each in groupby(of_room, _group)]
+    for room, of_room in groupby(items, lambda item: item.nodeid.split("/")[1]):
+        groups = [list(each) for _, each in groupby(of_room, lambda item: group(item.nodeid))]
         span = (BEGUN_BY if room in LONG else 1.0) / len(groups)
-        placed += [(span * index, group) for index, group in enumerate(groups)]
-    return [item for _, group in sorted(placed, key=lambda pair: pair[0]) for item in group]
+        placed += [(span * index, each) for index, each in enumerate(groups)]
+    return [item for _, each in sorted(placed, key=lambda pair: pair[0]) for item in each]
 
 
-def _group(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("xdist_group")
-    assert mark is not None
-    return str(mark.args[0])
-
-
-def _place(item: pytest.Item) -> tuple[str, ...]:
-    """The folders and the file below `tests`."""
-    return item.path.relative_to(Path(__file__).parent).parts
+def make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """What pytest-xdist asks for."""
+    return Scheduling(config, log)

@@ -15,11 +15,8 @@ DEADLINE_SECONDS = 200
 
 
 def every_row() -> list[Any]:
-    """The parameters of a test of each row. Rows may run beside each other: each is a group by itself."""
-    return [
-        pytest.param(each, id=f"{each.name}: {each.fault}", marks=pytest.mark.xdist_group(f"row {each.name}"))
-        for each in all_rows().values()
-    ]
+    """The parameters of a test of each row."""
+    return [pytest.param(each, id=f"{each.name}: {each.fault}") for each in all_rows().values()]
 
 
 async def hold(row: Row, folder: Path) -> None:
