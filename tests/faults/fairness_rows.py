@@ -17,7 +17,7 @@ SLOTS, SHARE = 8, 4
 @row("F71", "one tenant posts thousands; another posts one")
 async def f71(context: Context) -> Figures:
     posts = 5000 if context.durations.real else 150
-    environment = {"STREAMER_WORKER_THREADS": str(SLOTS), "STREAMER_MAX_OPEN_PER_TENANT": "100000"}
+    environment = {"STREAMER_WORKER_THREADS": str(SLOTS), "STREAMER_MAX_IN_BROKER_PER_TENANT": "0"}
     async with Installation(context.folder, context.durations, environment) as it:
         it.provider.usually = Answer(tokens=10, delay_seconds=0.02)
         _, port = await it.start_web()

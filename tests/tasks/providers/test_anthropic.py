@@ -18,7 +18,7 @@ from tests.tasks.providers.calling import Seen, call
 
 KEY = "sk-ant-test-key"
 REQUEST = ProviderRequest(model="claude", messages=(Message(role="user", content="hello"),))
-PATIENT = Timeouts(connect_seconds=60, first_byte_seconds=10, idle_seconds=10)
+PATIENT = Timeouts(connect_seconds=60, first_byte_seconds=60, idle_seconds=60)
 
 
 @pytest.fixture
@@ -243,11 +243,12 @@ async def test_an_unknown_event_is_skipped_and_counted(fake: FakeAnthropic, prov
 
 
 async def test_silence_has_its_limits(fake: FakeAnthropic) -> None:
-    hasty = Timeouts(connect_seconds=60, first_byte_seconds=0.2, idle_seconds=0.3)
-    provider = _provider(fake, timeouts=hasty)
+    first_hasty = _provider(fake, timeouts=Timeouts(connect_seconds=60, first_byte_seconds=0.2, idle_seconds=60))
+    then_hasty = _provider(fake, timeouts=Timeouts(connect_seconds=60, first_byte_seconds=60, idle_seconds=0.3))
     fake.script(Answer(fault="hang", at=-1), Answer(fault="hang", at=3))
-    first, second = await _call(provider), await _call(provider)
-    await provider.aclose()
+    first, second = await _call(first_hasty), await _call(then_hasty)
+    await first_hasty.aclose()
+    await then_hasty.aclose()
     assert "first byte did not come within 0.2 s" in str(first.failure)
     assert "next chunk did not come within 0.3 s" in str(second.failure)
     assert second.texts == fake.words("hello", 3)
