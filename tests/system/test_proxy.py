@@ -143,7 +143,7 @@ def test_hanging_up_closes_the_providers_socket(
     started = time.monotonic()
     eventually(lambda: upstream.answering == 0)
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50  # the answer itself would hang for ever
     again = client.post("/v1/chat", json=asking("left", stream=stream), headers={"idempotency-key": f"l{stream}"})
     if not stream:
         assert (again.json()["finish_reason"], again.json()["text"]) == ("cancelled", words("left", 3))
