@@ -9,18 +9,21 @@ from typing import Any
 
 from peewee import OperationalError, SqliteDatabase
 
+#: Seconds that a thread waits for its turn. Whoever has it waits for other processes for no longer than that.
+TURN_SECONDS = 5.0
+
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 class TurnTakingSqlite(SqliteDatabase):
     """A transaction, or a statement outside one that writes, waits for its turn; readers wait for nobody.
 
-    Raises OperationalError, as for SQLite's own lock, where the turn does not come within `timeout` seconds.
+    Raises OperationalError, as for SQLite's own lock, where the turn does not come within TURN_SECONDS.
     """
 
-    def __init__(self, database: str, *, timeout: float, **options: Any) -> None:
+    def __init__(self, database: str, **options: Any) -> None:
         self._turn = threading.RLock()
-        super().__init__(database, timeout=timeout, **options)
+        super().__init__(database, **options)
 
     def begin(self, lock_type: str | None = None) -> None:
         self._take_turn()
@@ -50,5 +53,5 @@ class TurnTakingSqlite(SqliteDatabase):
             self._turn.release()
 
     def _take_turn(self) -> None:
-        if not self._turn.acquire(timeout=self.timeout):
+        if not self._turn.acquire(timeout=TURN_SECONDS):
             raise OperationalError("database is locked by another thread")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from peewee import OperationalError
 
+from models import sqlite as module
 from models.sqlite import TurnTakingSqlite
 
 
@@ -18,10 +19,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shared(path: Path) -> Iterator[TurnTakingSqlite]:
+def shared(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TurnTakingSqlite]:
     """SQLite itself waits for nobody here: all patience is the turn's."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 60.0)
     bound = TurnTakingSqlite(
-        str(path), timeout=60, pragmas={"journal_mode": "wal", "busy_timeout": 0}, lock_type="IMMEDIATE"
+        str(path), timeout=0, pragmas={"journal_mode": "wal", "busy_timeout": 0}, lock_type="IMMEDIATE"
     )
     with bound.connection_context():
         bound.execute_sql("CREATE TABLE counter (value INTEGER)")
@@ -55,10 +57,13 @@ def test_no_thread_of_many_is_refused(shared: TurnTakingSqlite) -> None:
     assert value(shared) == 80
 
 
-def test_readers_wait_for_nobody_and_a_writer_whose_turn_does_not_come_is_told(shared: TurnTakingSqlite) -> None:
+def test_readers_wait_for_nobody_and_a_writer_whose_turn_does_not_come_is_told(
+    shared: TurnTakingSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.01)
+
     def meanwhile() -> int:
         with shared.connection_context():
-            shared.timeout = 0.01
             with pytest.raises(OperationalError, match="locked by another thread"):
                 shared.execute_sql("UPDATE counter SET value = 7")
             with pytest.raises(OperationalError, match="locked by another thread"), shared.atomic():

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
@@ -16,14 +17,19 @@ async def until(true: Callable[[], Awaitable[T]], seconds: float = ...) -> T: ..
 @overload
 async def until(true: Callable[[], T], seconds: float = ...) -> T: ...
 async def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """What `true()` gives, awaited if need be, as soon as it is true; TimeoutError if it isn't within `seconds`."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = true()
-            value = await found if inspect.isawaitable(found) else found
-            if value:
-                return value
-            await asyncio.sleep(0)
+    """What `true()` gives, awaited if need be, as soon as it is true; TimeoutError if it isn't within `seconds`.
+
+    It looks at the time itself: a cancel, as `asyncio.timeout` sends one, is lost in a Redis command that just succeeds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = true()
+        value = await found if inspect.isawaitable(found) else found
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        await asyncio.sleep(0)
 
 
 async def frames_of(log: EventLog, generation_id: str, enough: Callable[[list[Frame]], bool]) -> list[Frame]:
