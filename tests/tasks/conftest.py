@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 
 from models.event_log import EventLog, connect_redis
+from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
 from tasks.log_writer import LogWriter
 from tests.fakes.openai_server import FakeOpenAI
@@ -37,6 +38,20 @@ async def log(redis_url: str) -> AsyncIterator[EventLog]:
 async def writer(redis_url: str) -> AsyncIterator[LogWriter]:
     async with connect_redis(redis_url) as client, running_writer(client) as found:
         yield found
+
+
+@pytest.fixture
+def queue_url(redis_url: str) -> str:
+    """The logical database that the queue has for itself."""
+    return redis_url.replace("db=0", "db=1")
+
+
+@pytest.fixture
+def queue(queue_url: str) -> Iterator[Queue]:
+    """The sending side."""
+    found = Queue(queue_url)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -11,21 +11,9 @@ from tasks.broker import ACTOR, QUEUE, Queue, make_broker
 
 
 @pytest.fixture
-def url(redis_url: str) -> str:
-    return redis_url.replace("db=0", "db=1")
-
-
-@pytest.fixture
-def queue(url: str) -> Iterator[Queue]:
-    found = Queue(url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def consumer(url: str) -> Iterator[Any]:
+def consumer(queue_url: str) -> Iterator[Any]:
     """A worker's end of the queue, which fetches two at a time."""
-    broker = make_broker(url, connections=2)
+    broker = make_broker(queue_url, connections=2)
     yield broker.consume(QUEUE, prefetch=2, timeout=1)
     broker.close()
     broker.client.close()
@@ -64,17 +52,17 @@ def test_ids_come_in_their_order(queue: Queue, consumer: Any) -> None:
     assert found == ["g0", "g1", "g2", "g3"]
 
 
-def test_nothing_stands_beside_the_queues_own_keys(queue: Queue, url: str) -> None:
+def test_nothing_stands_beside_the_queues_own_keys(queue: Queue, queue_url: str) -> None:
     queue.enqueue("0190-generation")
 
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(queue_url) as client:
         assert all(key.startswith(b"queue:") for key in client.scan_iter())
-    with redis.Redis.from_url(url.replace("db=1", "db=0")) as client:
+    with redis.Redis.from_url(queue_url.replace("db=1", "db=0")) as client:
         assert client.dbsize() == 0
 
 
-def test_a_redis_that_is_away_is_told_as_such(url: str) -> None:
-    queue = Queue(url.replace("redis.sock", "gone.sock"))
+def test_a_redis_that_is_away_is_told_as_such(queue_url: str) -> None:
+    queue = Queue(queue_url.replace("redis.sock", "gone.sock"))
     with pytest.raises(Unavailable):
         queue.enqueue("0190-generation")
     with pytest.raises(Unavailable):

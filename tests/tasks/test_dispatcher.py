@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,6 @@ from models.database_threads import DatabaseThreads
 from models.dispatch import WAITS
 from models.errors import Unavailable
 from models.generation import Status
-from models.redis_address import broker_url
 from models.settings import Settings
 from tasks.broker import Queue
 from tasks.dispatcher import Dispatcher
@@ -23,15 +21,8 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture
-def settings(settings: Settings, redis_url: str) -> Settings:
-    return dataclasses.replace(settings, redis_url=redis_url, max_in_broker_per_tenant=1)
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[Queue]:
-    queue = Queue(broker_url(settings))
-    yield queue
-    queue.close()
+def settings(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, max_in_broker_per_tenant=1)
 
 
 async def test_the_next_is_enqueued_when_one_has_ended_whatever_went_wrong_before(

@@ -20,30 +20,18 @@ IDLE_MS = 4000  # below the client's 5 s
 
 
 @pytest.fixture
-def url(redis_url: str) -> str:
-    return redis_url.replace("db=0", "db=1")
-
-
-@pytest.fixture
-def server(url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+def server(queue_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(queue_url, decode_responses=True) as client:
         yield client
 
 
 @pytest.fixture
-def queue(url: str) -> Iterator[Queue]:
-    found = Queue(url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def new_broker(url: str) -> Iterator[Callable[[], WakeBroker]]:
+def new_broker(queue_url: str) -> Iterator[Callable[[], WakeBroker]]:
     """Makes brokers, each as another process would have it."""
     made: list[WakeBroker] = []
 
     def make() -> WakeBroker:
-        made.append(make_broker(url, connections=8))
+        made.append(make_broker(queue_url, connections=8))
         return made[-1]
 
     yield make
@@ -137,7 +125,6 @@ def test_an_idle_consumer_sends_two_commands_a_round(broker: WakeBroker, server:
 
     counts = {name: int(each["calls"]) for name, each in server.info("commandstats").items()}
     assert (counts["cmdstat_blmove"], counts["cmdstat_evalsha"]) == (5, 5)
-    assert "cmdstat_lpop" not in counts or counts["cmdstat_lpop"] <= 10
 
 
 # How much it takes
