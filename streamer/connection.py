@@ -110,7 +110,7 @@ class Connection(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Ends it now, by a reset: else the kernel, too, would keep what a slow reader has not taken, for as long as it reads."""
-        with contextlib.suppress(OSError):  # it is closed already
+        with contextlib.suppress(OSError, ValueError):  # it is lost already, and its descriptor with it
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.transport.abort()
 

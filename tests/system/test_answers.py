@@ -144,6 +144,25 @@ def test_a_reconnect_gets_exactly_the_rest(product: Product, upstream: FakeOpenA
         assert gone.status_code == 204
 
 
+def test_a_viewer_who_leaves_is_no_mistake_of_ours(product: Product, upstream: FakeOpenAI, visitor: str) -> None:
+    told = len(product.log)
+    upstream.script(Answer(tokens=40, fault="hold", at=5))
+    chat = product.ask(visitor, "left")
+    viewing = product.events(visitor, chat)
+    next(viewing)
+    viewing.close()
+    eventually(lambda: _viewers(product) == 0)
+    upstream.release()
+
+    assert product.poll(visitor, chat)["status"] == "done"
+    assert " ERROR " not in product.log[told:]
+
+
+def _viewers(product: Product) -> int:
+    with product.client(product.api_key) as client:
+        return int(client.get("/readyz").json()["counts"]["viewers"])
+
+
 def test_a_poll_tells_from_where_a_stream_brings_the_rest(product: Product, upstream: FakeOpenAI, visitor: str) -> None:
     upstream.usually, usually = Answer(tokens=250, delay_seconds=0.02), upstream.usually
     with product.client(visitor) as client:
