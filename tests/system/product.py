@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -120,7 +120,7 @@ class Product:
         polled: dict[str, Any] = eventually(ended)
         return polled
 
-    def events(self, token: str, chat: Mapping[str, Any], cursor: str = "") -> Iterator[Event]:
+    def events(self, token: str, chat: Mapping[str, Any], cursor: str = "") -> Generator[Event, None, None]:
         """The events of one connection."""
         headers = {"last-event-id": cursor} if cursor else {}
         with self.client(token) as client, client.stream("GET", chat["links"]["events"], headers=headers) as response:
