@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from models.dispatch import position
-from models.errors import NotFound
+from models.errors import NotFound, Unavailable
 from models.event import PAYLOADS, EventId, Frame, Kind, Started, Text, encode
 from models.generation import Generation, Status, find_owned
 from streamer import auth
@@ -159,8 +159,7 @@ class EventStream:
         Returns whether all was said; else the viewer left, or hung, and its connection is to be broken off.
         """
         services = self._services
-        place = await services.threads.run(position, row) if row.status == Status.QUEUED else None
-        await _send(send, opening() + (b"" if place is None else queued_frame(place)))
+        await _send(send, opening() + (await self._queued(row) if row.status == Status.QUEUED else b""))
         viewer = await services.hub.join(row.id, cursor)
         viewer.closes_at = asyncio.get_running_loop().time() + _age(services.settings.max_stream_seconds)
         leaving = asyncio.create_task(notice_leaving(receive, viewer))
@@ -170,6 +169,12 @@ class EventStream:
         finally:
             services.hub.leave(viewer)
             await end_tasks(leaving, guarding)
+
+    async def _queued(self, row: Generation) -> bytes:
+        """With the place in line, unless the database is away: the stream goes on without it."""
+        with contextlib.suppress(Unavailable):
+            return queued_frame(await self._services.threads.run(position, row))
+        return queued_frame()
 
     async def _feed(self, viewer: Viewer, send: Send) -> bool:
         """Writes what there is, then waits for more; a viewer that takes nothing for too long is left."""

@@ -101,10 +101,28 @@ async def test_one_that_waits_in_the_queue_is_told_so(
     answer = await Answer.queued(live, threads, log)
     async with await web.get(events_of(answer), visitor) as stream:
         (queued,) = await stream.events(bool)
-        assert (queued.id, queued.kind) == (None, "queued")
+        assert (queued.id, queued.kind, queued.data) == (None, "queued", {"position": 1})
         await answer.begin()
         await answer.finish()
         assert [event.kind for event in await stream.events()] == ["started", "done"]
+
+
+async def test_one_that_waits_is_followed_though_nobody_knows_its_place(
+    web: WebServer,
+    visitor: dict[str, str],
+    live: Settings,
+    threads: DatabaseThreads,
+    log: EventLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(_: object) -> int:
+        raise Unavailable("The database is away.")
+
+    monkeypatch.setattr(event_stream, "position", away)
+    answer = await Answer.queued(live, threads, log)
+    async with await web.get(events_of(answer), visitor) as stream:
+        (queued,) = await stream.events(bool)
+        assert (queued.kind, queued.data) == ("queued", {})
 
 
 async def test_an_ended_answer_is_told_whole_and_over(

@@ -40,6 +40,8 @@ class Product:
         ours = {"OPENAI_API_KEY": PROVIDER_KEY, "OPENAI_BASE_URL": upstream_url, "STREAMER_LOG_LEVEL": "DEBUG"}
         # What a fake holds back on a busy machine is held for longer than a provider may take.
         ours["STREAMER_PROVIDER_IDLE_SECONDS"] = "120"
+        # And a client there takes its time between connecting and asking.
+        ours["STREAMER_HEAD_SECONDS"] = "120"
         command = [str(COMMAND), "up", "--port", "0", "--data", str(self.data)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -15,6 +15,7 @@ from tasks.providers.http_connection import MAX_WAITING_BYTES, Connection
 from tasks.providers.http_pool import Pool
 from tests.fakes.certificate import make_certificate
 from tests.fakes.http_server import Exchange, FakeServer
+from tests.tasks.waiting import until
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -174,7 +175,7 @@ async def test_an_idle_connection_that_the_server_closes_is_forgotten(server: Ra
     await _exchange(pool)
     for exchange in list(server.exchanges):
         server.in_thread(exchange.close)
-    await server.until(lambda: server.open == 0)
+    await until(lambda: not pool._idle)
     assert await _exchange(pool) == (200, b"ok")
 
 
