@@ -3,7 +3,12 @@
 import importlib
 import sys
 
-COMMANDS = {"churn": "memory and descriptors of a web process while viewers come and go"}
+COMMANDS = {
+    "first_token": "from a POST to the first text, beside peers",
+    "round_trips": "statements, Redis commands and milliseconds of one request",
+    "churn": "memory and descriptors of a web process while viewers come and go",
+    "install_litellm": "installs the peer that first_token compares with",
+}
 
 
 def main() -> int:

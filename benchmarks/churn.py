@@ -49,7 +49,7 @@ class Churn:
     def __init__(self, it: Installation, port: int, seed: int) -> None:
         self._it = it
         self._port = port
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self.connections = 0
         self.answers = 0
 
