@@ -128,24 +128,30 @@ def ports(pid: int) -> set[int]:
     return {int(row[1].partition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in links}
 
 
-async def trace(folder: Path, conversation: str | None) -> tuple[list[Timeline], list[Step]]:
+async def trace(conversation: str | None) -> tuple[list[Timeline], list[Step]]:
     """Requests to a service of their own, and what each of them costs."""
-    files = {name: folder / f"{name}.statements" for name in ("web", "worker")}
-    traced = {name: ("-m", "benchmarks.statements", str(file)) for name, file in files.items()}
-    with (
-        ProviderProcess(folder, 4, 10) as provider,
-        Service(folder, provider.url, web=traced["web"], worker=traced["worker"]) as service,
-        monitored(f"redis://127.0.0.1:{service.redis_port}/0") as monitor,
-    ):
-        turns = Turns(Connections(service.port), service.visitors(1)[0], conversation)
-        await one_by_one(turns, WARM_UP)
-        lines = await one_by_one(turns, REQUESTS)
-        turns.connections.close()
-        if errors := {line.error for line in lines if line.error}:
-            raise RuntimeError(errors)
-        found = commands(service.processes, monitor.so_far())
-        found += [done for name, file in files.items() for done in statements(name, file)]
-        return lines, steps(lines, found)
+    with tempfile.TemporaryDirectory(prefix="round-trips-") as place:
+        folder = Path(place)
+        files = {name: folder / f"{name}.statements" for name in ("web", "worker")}
+        traced = {name: ("-m", "benchmarks.statements", str(file)) for name, file in files.items()}
+        with (
+            ProviderProcess(folder, 4, 10) as provider,
+            Service(folder, provider.url, web=traced["web"], worker=traced["worker"]) as service,
+            monitored(f"redis://127.0.0.1:{service.redis_port}/0") as monitor,
+        ):
+            lines = await _asked(Turns(Connections(service.port), service.visitors(1)[0], conversation))
+            found = commands(service.processes, monitor.so_far())
+            found += [done for name, file in files.items() for done in statements(name, file)]
+    return lines, steps(lines, found)
+
+
+async def _asked(turns: Turns) -> list[Timeline]:
+    await one_by_one(turns, WARM_UP)
+    lines = await one_by_one(turns, REQUESTS)
+    turns.connections.close()
+    if errors := {line.error for line in lines if line.error}:
+        raise RuntimeError(errors)
+    return lines
 
 
 def milliseconds(lines: Sequence[Timeline]) -> dict[str, float]:
@@ -183,9 +189,8 @@ def main(arguments: list[str]) -> int:
     page: list[str] = []
     figures: dict[str, object] = {}
     for title, conversation in (("A first message", None), ("A message that follows", "thread")):
-        with tempfile.TemporaryDirectory(prefix="round-trips-") as folder:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                lines, found = runner.run(trace(Path(folder), conversation))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            lines, found = runner.run(trace(conversation))
         spans = milliseconds(lines)
         page += table(title, spans, found)
         figures[title] = {"ms": spans, "steps": [asdict(each) for each in found]}

@@ -6,11 +6,11 @@ from peewee import IntegrityError
 
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
-from models.dispatch import WAITS, may_go_on
+from models.dispatch import may_go_on
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
-from models.generation import IS_OPEN, Generation, Status, find_owned
+from models.generation import IS_OPEN, WAITS, Generation, Status, find_owned
 from models.identifiers import uuid7
-from models.open_limit import check_open
+from models.open_limit import check_open, count_open
 from models.route import OnProviderBroken, Route, split
 from models.settings import Settings
 
@@ -93,23 +93,21 @@ def find_repeated(request: Request) -> Admitted | None:
 
 def _insert(request: Request, settings: Settings) -> Admitted:
     if request.direct is not None:
-        check_open(request.tenant_id, request.visitor, settings)
-        return Admitted(_create(request, settings), "", fresh=True)
+        return Admitted(_create(request, settings, read_now()), "", fresh=True)
     conversation, parent = _place(request)
-    busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
-    if busy is not None:
-        raise ConversationBusy(generation_id=busy.id)
-    check_open(request.tenant_id, request.visitor, settings)
-    generation = _create(request, settings, conversation, parent)
-    conversation.updated_at = generation.created_at
-    conversation.save(only=[Conversation.updated_at])
+    generation = _create(request, settings, conversation.updated_at, conversation, parent)
     return Admitted(generation, conversation.name, fresh=True)
 
 
 def _create(
-    request: Request, settings: Settings, conversation: Conversation | None = None, parent: str | None = None
+    request: Request,
+    settings: Settings,
+    time: float,
+    conversation: Conversation | None = None,
+    parent: str | None = None,
 ) -> Generation:
-    time = read_now()
+    under_way = count_open(request.tenant_id, request.visitor)
+    check_open(request.tenant_id, request.visitor, under_way, settings)
     return Generation.create(
         id=uuid7(),
         tenant=request.tenant_id,
@@ -123,26 +121,44 @@ def _create(
         bypass_cache=request.bypass_cache,
         created_at=time,
         status=Status.QUEUED,
-        enqueue_at=time + settings.reenqueue_seconds if may_go_on(request.tenant_id, settings) else WAITS,
+        enqueue_at=time + settings.reenqueue_seconds if may_go_on(under_way, settings) else WAITS,
         **_policy(request, settings, time),
     )
 
 
 def _place(request: Request) -> tuple[Conversation, str | None]:
-    """The conversation that the new turn belongs to, and the turn that it follows. Raises NotFound."""
+    """The conversation that the new turn belongs to, updated now, and the turn that it follows.
+
+    Raises NotFound; ConversationBusy where its last answer has not ended.
+    """
     if request.sibling_of is not None:
         beside = find_owned(request.sibling_of, request.tenant_id, request.visitor)
         if beside is None or beside.conversation is None:
             raise NotFound
-        return beside.conversation, beside.parent
-    name = request.conversation or uuid7()
-    conversation = conversation_of(request.tenant_id, request.visitor, name, request.message)
-    if request.parent is None:
-        return conversation, _last_turn(conversation)
-    follows = (Generation.id == request.parent) & (Generation.conversation == conversation)
+        conversation = beside.conversation
+        _require_free(conversation)
+        conversation.updated_at = read_now()
+        conversation.save(only=[Conversation.updated_at])
+        return conversation, beside.parent
+    if request.conversation is None:  # it has no turn yet, and nobody else knows its name
+        return conversation_of(request.tenant_id, request.visitor, uuid7(), request.message), None
+    conversation = conversation_of(request.tenant_id, request.visitor, request.conversation, request.message)
+    parent = _last_turn(conversation) if request.parent is None else _turn(conversation, request.parent)
+    _require_free(conversation)
+    return conversation, parent
+
+
+def _turn(conversation: Conversation, turn_id: str) -> str:
+    follows = (Generation.id == turn_id) & (Generation.conversation == conversation)
     if not Generation.select().where(follows).exists():
         raise NotFound
-    return conversation, request.parent
+    return turn_id
+
+
+def _require_free(conversation: Conversation) -> None:
+    busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
+    if busy is not None:
+        raise ConversationBusy(generation_id=busy.id)
 
 
 def _last_turn(conversation: Conversation) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from peewee import SQL, AutoField, DoubleField, ForeignKeyField, TextField
 
-from models.database import Table, read_now
+from models.database import Table, read_now, returned
 from models.tenant import Tenant
 
 
@@ -43,12 +43,22 @@ TITLE_CHARACTERS, MAX_TITLE = 60, 200
 
 
 def conversation_of(tenant_id: int, visitor: str, name: str, message: str) -> Conversation:
-    """The visitor's conversation of that name, made for `message` where there is none yet. Call it inside a transaction."""
-    row = {"tenant": tenant_id, "visitor": visitor, "name": name}
+    """The visitor's conversation of that name, made for `message` where there is none yet, and updated now.
+
+    Call it inside a transaction, so that nothing of it stays where the turn is refused.
+    """
     time = read_now()
-    made = {"title": title_of(message), "created_at": time, "updated_at": time}
-    Conversation.insert(**row, **made).on_conflict_ignore().execute()
-    found: Conversation = Conversation.get(**row)
+    found: Conversation
+    (found,) = returned(
+        Conversation.insert(
+            tenant=tenant_id, visitor=visitor, name=name, title=title_of(message), created_at=time, updated_at=time
+        )
+        .on_conflict(
+            conflict_target=[Conversation.tenant, Conversation.visitor, Conversation.name],
+            preserve=[Conversation.updated_at],
+        )
+        .returning(Conversation)
+    )
     return found
 
 

@@ -9,11 +9,9 @@ from typing import Any
 from peewee import Case, fn
 
 from models.database import database, now, read_now, returned
-from models.generation import IS_OPEN, Generation, Status
+from models.generation import IS_OPEN, WAITS, Generation, Status
+from models.open_limit import Open
 from models.settings import Settings
-
-#: `enqueue_at` of what waits for its tenant's turn: no sweeper enqueues it.
-WAITS = 1e12
 
 #: Rows that go on at once at most.
 BATCH = 500
@@ -24,15 +22,9 @@ def share(settings: Settings) -> int:
     return settings.max_in_broker_per_tenant or max(1, settings.worker_threads // 2)
 
 
-def may_go_on(tenant_id: int, settings: Settings) -> bool:
-    """Whether one more of the tenant's may go to the broker now. Call it in the transaction that stores it."""
-    waits = Generation.enqueue_at >= WAITS
-    of_tenant = (Generation.tenant == tenant_id) & (Generation.visitor >= "") & IS_OPEN  # see models/open_limit.py
-    counts: Any = (
-        Generation.select(fn.COUNT(Generation.id), fn.COUNT(Case(None, [(waits, 1)]))).where(of_tenant).tuples()
-    )
-    total, waiting = counts.get()
-    return bool(waiting == 0 and total < share(settings))
+def may_go_on(under_way: Open, settings: Settings) -> bool:
+    """Whether one more of the tenant's may go to the broker now, by the counts in the transaction that stores it."""
+    return under_way.waiting == 0 and under_way.of_tenant < share(settings)
 
 
 def position(row: Generation) -> int:

@@ -31,6 +31,9 @@ OPEN = (Status.QUEUED, Status.RUNNING)
 IS_OPEN = SQL("status IN ('queued', 'running')")
 """The condition of the partial indexes: a query that says it in these words, without parameters, is served by them."""
 
+#: `enqueue_at` of what waits for its tenant's turn (`models/dispatch.py`): no sweeper enqueues it.
+WAITS = 1e12
+
 ENDED = (Status.DONE, Status.INCOMPLETE, Status.ERROR, Status.CANCELLED)
 
 

@@ -1,48 +1,63 @@
 """How many generations of one visitor, of one tenant, and of all may wait or run."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import Case, fn
 
 from models.database import read_now
 from models.errors import Overloaded, RateLimited
-from models.generation import IS_OPEN, Generation
+from models.generation import IS_OPEN, WAITS, Generation
 from models.settings import Settings
 
 #: Seconds after which who is refused may ask again: an answer takes some, and one that takes longer has a deadline.
 RETRY_SECONDS = 5.0
 
 
-def check_open(tenant_id: int, visitor: str, settings: Settings) -> None:
+class Open(NamedTuple):
+    """Open generations: of a visitor, of the whole tenant, of the tenant's those that wait for its turn, and of everybody."""
+
+    of_visitor: int
+    of_tenant: int
+    waiting: int
+    of_all: int
+
+
+def check_open(tenant_id: int, visitor: str, under_way: Open, settings: Settings) -> None:
     """Raises RateLimited where one more would be too many for its visitor or tenant, Overloaded where for the service.
 
-    Call it in the transaction that stores it.
+    `under_way` was counted in the transaction that stores it.
 
     Without a visitor it is a server's: what the whole tenant may have is its only limit.
     """
-    of_visitor, of_tenant = count_open(tenant_id, visitor)
+    of_visitor = under_way.of_visitor
     if visitor and of_visitor >= settings.max_open_per_visitor:
         raise _refusal(
             _of_tenant(tenant_id) & (Generation.visitor == visitor),
             "visitor_generations",
             f"{of_visitor} of your answers are still being written, and {settings.max_open_per_visitor} may be at once",
         )
-    if of_tenant >= settings.max_open_per_tenant:
+    if under_way.of_tenant >= settings.max_open_per_tenant:
         message = "This site is writing as many answers as it may at once"
         raise _refusal(_of_tenant(tenant_id), "tenant_generations", message)
-    if Generation.select().where(IS_OPEN).count() >= settings.max_open:
+    if under_way.of_all >= settings.max_open:
         raise Overloaded(
             "As many answers wait as the service takes; nothing was stored. Try again.",
             retry_after_seconds=RETRY_SECONDS,
         )
 
 
-def count_open(tenant_id: int, visitor: str) -> tuple[int, int]:
-    """The open generations of the visitor, and of the whole tenant."""
+def count_open(tenant_id: int, visitor: str) -> Open:
+    """All counts that decide whether one more may come, and go on, in one statement."""
     mine = Case(None, [(Generation.visitor == visitor, 1)])
-    counts: Any = Generation.select(fn.COUNT(mine), fn.COUNT(Generation.visitor)).where(_of_tenant(tenant_id)).tuples()
-    of_visitor, of_tenant = counts.get()
-    return of_visitor, of_tenant
+    waits = Case(None, [(Generation.enqueue_at >= WAITS, 1)])
+    everybody = Generation.alias()
+    of_all = everybody.select(fn.COUNT(everybody.enqueue_at)).where(IS_OPEN)
+    counts: Any = (
+        Generation.select(fn.COUNT(mine), fn.COUNT(Generation.visitor), fn.COUNT(waits), of_all)
+        .where(_of_tenant(tenant_id))
+        .tuples()
+    )
+    return Open(*counts.get())
 
 
 def _of_tenant(tenant_id: int) -> Any:

@@ -14,7 +14,7 @@ from models.route import Route
 from streamer.auth import Visitor
 from streamer.services import Services
 from streamer.strict_json import Body, StrictBody
-from tasks.history import fits, max_input_tokens
+from tasks.history import fits, max_input_tokens, surely_fits
 
 #: Characters of a conversation's name and of an idempotency key at most.
 MAX_NAME = 200
@@ -147,7 +147,7 @@ def _route(services: Services, body: ChatBody, named: Generation | None) -> tupl
 
 async def _require_fit(services: Services, message: str, name: str, route: Route) -> None:
     limit = max_input_tokens(route, services.settings)
-    if not await asyncio.to_thread(fits, message, route, limit):
+    if not surely_fits(message, route, limit) and not await asyncio.to_thread(fits, message, route, limit):
         raise PayloadTooLarge(
             f"`message` is too long: with its prompt, route `{name}` takes {limit} tokens at most. Shorten it."
         )

@@ -45,11 +45,16 @@ def system_prompt(route: Route) -> str:
     return "\n\n".join(part for part in (route.system, route.safety) if part)
 
 
+def surely_fits(message: str, route: Route, limit: int) -> bool:
+    """Whether it does by its bytes alone, of which a token has one at least: no reason to count anything."""
+    return len(system_prompt(route).encode()) + len(message.encode()) <= limit
+
+
 def fits(message: str, route: Route, limit: int) -> bool:
     """Whether the route's prompt and `message` alone keep within `limit` tokens. Takes time where they are long."""
-    system = system_prompt(route)
-    if len(system.encode()) + len(message.encode()) <= limit:  # a token has one byte at least
+    if surely_fits(message, route, limit):
         return True
+    system = system_prompt(route)
     model = route.provider_and_model[1]
     left = limit - tokenizer.count(system, model)
     return tokenizer.count_within(message, model, left) is not None

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models.admission import admit
-from models.dispatch import WAITS, oldest_seconds, position, share, take_next
-from models.generation import Generation, Status
+from models.dispatch import oldest_seconds, position, share, take_next
+from models.generation import WAITS, Generation, Status
 from models.settings import Settings
 from tests.models.rows import changed, other_tenant, pass_seconds, request, reread
 

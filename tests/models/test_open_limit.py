@@ -10,7 +10,7 @@ from peewee import Database
 from models.admission import admit
 from models.errors import Overloaded, RateLimited
 from models.generation import Generation, Status
-from models.open_limit import RETRY_SECONDS, count_open
+from models.open_limit import RETRY_SECONDS, Open, count_open
 from models.settings import Settings
 from tests.models.rows import changed, other_tenant, request, tenant_id
 
@@ -84,7 +84,7 @@ def test_counting_looks_at_the_open_ones_alone(
 
     monkeypatch.setattr(database, "execute_sql", note)
 
-    assert count_open(tenant_id(), "visitor") == (2, 3)
+    assert count_open(tenant_id(), "visitor") == Open(of_visitor=2, of_tenant=3, waiting=0, of_all=3)
     sql, parameters, *_ = seen[-1]
     plan = [step[3] for step in execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
     assert plan == ["SEARCH t1 USING INDEX generation_open_of_visitor (tenant_id=? AND visitor>?)"]

@@ -1,0 +1,212 @@
+"""What one request asks of SQLite and of Redis, one by one: nothing comes to it unnoticed. docs/performance.md names them all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from peewee import Database
+
+from benchmarks.client import Connections, Timeline, request, watch, whole
+from benchmarks.commands import Monitor, monitored
+from benchmarks.statements import Statement, shape
+from benchmarks.statements import watch as watch_statements
+from models.api_key import create_key
+from models.database_threads import DatabaseThreads
+from models.secret import Secret
+from models.settings import Settings
+from models.tenant import first_tenant
+from streamer.auth import Server
+from tasks.broker import QUEUE, Queue, make_broker
+from tests.fakes.openai_server import Answer, FakeOpenAI
+from tests.streamer.web_server import WebServer, web_server
+from tests.tasks.waiting import until
+from tests.tasks.working import Worker, working
+
+SECRET = "s" * 40
+NEVER_SECONDS = 3600.0
+
+#: The provider's one token, with the stamps that the benchmark's client reads.
+TOKEN = "1 2 token"
+
+
+@pytest.fixture
+def noted() -> Iterator[list[Statement]]:
+    """Every statement on connections that are opened from now on."""
+    found: list[Statement] = []
+    stop = watch_statements(found.append)
+    yield found
+    stop()
+
+
+@pytest.fixture
+def database(noted: list[Statement], database: Database) -> Database:
+    return database
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was asked of both stores since the last look."""
+
+    noted: list[Statement]
+    monitor: Monitor
+    _statements: int = 0
+    _commands: int = 0
+
+    def since(self) -> tuple[list[str], list[str]]:
+        """The statements of the threads that do a request's work, and the commands, without an idle worker's."""
+        statements = [each.shape for each in self.noted[self._statements :] if each.thread.startswith("database")]
+        commands = self.monitor.so_far()
+        news = [each.name for each in commands[self._commands :]]
+        self._statements, self._commands = len(self.noted), len(commands)
+        return statements, news
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A web process and a worker's event loop in this one, a client, and the ledger."""
+
+    web: WebServer
+    worker: Worker
+    connections: Connections
+    token: str
+    ledger: Ledger
+
+    async def post(self, conversation: str | None = None) -> dict[str, Any]:
+        body = {"message": "What is a hash table?", "conversation_id": conversation}
+        connection = await self.connections.take()
+        found: dict[str, Any] = await whole(connection, request("POST", "/ai/v1/chat", self.token, body), 202)
+        self.connections.give_back(connection)
+        return found
+
+    def watch(self, chat: dict[str, Any]) -> "asyncio.Task[None]":
+        async def watching() -> None:
+            connection = await self.connections.take()
+            await watch(connection, request("GET", chat["links"]["events"], self.token), b"event: done", Timeline())
+            self.connections.give_back(connection)
+
+        return asyncio.create_task(watching())
+
+    async def warm(self) -> None:
+        """One answer, so that scripts are loaded and keys are known."""
+        chat = await self.post()
+        watching = self.watch(chat)
+        await self.worker.generator.generate(chat["id"])
+        await watching
+        await until(lambda: self.web.hub.channels == 0)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI(Answer(texts=(TOKEN,))) as server:
+        yield server
+
+
+@pytest.fixture
+async def it(
+    settings: Settings,
+    database: Database,
+    threads: DatabaseThreads,
+    redis_url: str,
+    noted: list[Statement],
+    fake: FakeOpenAI,
+) -> AsyncIterator[Whole]:
+    live = replace(
+        settings,
+        redis_url=redis_url,
+        secret=SECRET,
+        openai_base_url=fake.url,
+        openai_api_key="sk-test",
+        sweep_seconds=NEVER_SECONDS,
+        renew_seconds=NEVER_SECONDS / 2,
+        lease_seconds=NEVER_SECONDS,
+        idle_check_seconds=NEVER_SECONDS,
+        web_drain_seconds=1.0,
+    )
+    tenant = first_tenant()
+    key, _ = create_key(tenant.id, "first", ["session"], secret=Secret(SECRET))
+    with monitored(redis_url) as monitor:
+        async with web_server(live) as web, working(live, threads, redis_url) as worker:
+            server = Server(tenant.id, key.public_id, frozenset({"session"}), tenant.public_id)
+            token, _ = web.services.auth.mint_token(server, "u1", (), 900)
+            found = Whole(web, worker, Connections(web.port), token, Ledger(noted, monitor))
+            await found.warm()
+            found.ledger.since()
+            yield found
+            found.connections.close()
+
+
+IN_TRANSACTION = ["BEGIN IMMEDIATE", "COMMIT"]
+
+
+async def test_a_request_costs_so_many_statements_and_commands_and_no_more(it: Whole, fake: FakeOpenAI) -> None:
+    chat = await it.post()
+    assert it.ledger.since() == ([], [])
+
+    watching = it.watch(chat)
+    await until(lambda: any(channel.loaded.is_set() for channel in it.web.hub._channels.values()))
+    assert it.ledger.since() == ([], [])
+
+    fake.script(Answer(texts=(TOKEN,), fault="hold"))
+    answering = asyncio.create_task(it.worker.generator.generate(chat["id"]))
+    await fake.until(lambda: fake.calls == 2)
+    await until(lambda: "append.lua" in {each.name for each in it.ledger.monitor.so_far()[it.ledger._commands :]})
+    assert it.ledger.since() == ([], [])
+
+    fake.release()
+    await asyncio.gather(answering, watching)
+    await until(lambda: it.web.hub.channels == 0)
+    assert it.ledger.since() == ([], [])
+
+
+async def test_a_turn_that_follows_costs_so_many_more(it: Whole) -> None:
+    await it.worker.generator.generate((await it.post("thread"))["id"])
+    it.ledger.since()
+
+    await it.post("thread")
+
+    assert it.ledger.since() == ([], [])
+
+
+def test_a_message_costs_a_command_to_send_one_to_wait_one_to_fetch_and_one_to_acknowledge(redis_url: str) -> None:
+    queue, broker = Queue(redis_url), make_broker(redis_url, connections=4)
+    consumer = broker.consume(QUEUE, prefetch=1, timeout=1000)
+    try:
+        with monitored(redis_url) as monitor:
+            for _ in range(2):  # the first loads the scripts
+                broker.postpone_maintenance()
+                before = len(monitor.so_far())
+                queue.enqueue("an id")
+                message = next(consumer)
+                assert message is not None
+                consumer.ack(message)
+            assert [each.name for each in monitor.so_far()[before:]] == [
+                "dramatiq dispatch enqueue generate",
+                "BLMOVE queue:generate",
+                "dramatiq dispatch fetch generate",
+                "dramatiq dispatch ack generate",
+            ]
+    finally:
+        queue.close()
+        broker.close()
+        broker.client.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("BEGIN IMMEDIATE", "BEGIN IMMEDIATE"),
+        (
+            'SELECT "t1"."id", "t1"."tenant_id", "t1"."visitor" FROM "generation" AS "t1" WHERE ("t1"."id" = \'it\'\'s\') LIMIT 1',
+            "SELECT … FROM generation WHERE (id = ?) LIMIT ?",
+        ),
+        ('INSERT INTO "turn" ("a", "b") VALUES (\'x\', 1.5)', "INSERT INTO turn …"),
+        (
+            'UPDATE "turn" SET "a" = \'secret\' WHERE ("turn"."id" = 3) RETURNING "a"',
+            "UPDATE turn SET … WHERE (turn.id = ?) RETURNING …",
+        ),
+    ],
+)
+def test_a_statements_shape_has_no_value(sql: str, found: str) -> None:
+    assert shape(sql) == found
