@@ -57,7 +57,7 @@ class Monitor:
     def so_far(self) -> list[Command]:
         """All commands that were carried out before this call."""
         mark = f"ECHO mark-{time.monotonic_ns()}"
-        self._client.execute_command(*mark.split(" "))
+        self._client.echo(mark.removeprefix("ECHO "))
         while (each := self._listening.next_command())["command"] != mark:  # type: ignore[no-untyped-call]
             if each["client_type"] != "lua":
                 at_ns = int(each["time"] * 1e9) - self._offset_ns

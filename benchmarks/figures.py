@@ -25,7 +25,7 @@ class Quantiles(NamedTuple):
     p95: float
     p99: float
     most: float
-    count: int
+    requests: int
 
 
 def quantiles(values: Iterable[float]) -> Quantiles:

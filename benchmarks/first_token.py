@@ -121,7 +121,7 @@ async def scene(run: int, at: Stage, name: str, play: Callable[[], Awaitable[lis
     own_ms = found.own_ms
     print(
         f"  {at.name:<9} {name:<9} own part p50 {own_ms.p50:8.1f}  p95 {own_ms.p95:8.1f}  p99 {own_ms.p99:8.1f} ms  "
-        f"{own_ms.count} requests, {found.failed} failed",
+        f"{own_ms.requests} requests, {found.failed} failed",
         *found.errors,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""Every statement to SQLite in a process, by its shape: what it does to which table, without a value.
+"""Every statement to SQLite in a process, by its shape: what it does to which table, by which columns.
 
 `python -m benchmarks.statements FILE serve …` is `streamer serve …` that notes them in the file, a line of JSON each.
 """
@@ -10,19 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.sqlite import TurnTakingSqlite
 
-_VALUES = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?(?:e[+-]?\d+)?\b")
-_QUOTES = re.compile(r'"(?:t\d+"\.")?')
-_LONG = (
-    (re.compile(r"^SELECT .{40,}? FROM "), "SELECT … FROM "),
-    (re.compile(r"^(INSERT (?:OR \w+ )?INTO \w+) .*?(?= ON CONFLICT| RETURNING|$)"), r"\1 …"),
-    (re.compile(r"^(UPDATE \w+ SET) .*? (?=WHERE |FROM )"), r"\1 … "),
-    (re.compile(r" RETURNING .*"), " RETURNING …"),
-    (re.compile(r" AS t\d+"), ""),
-)
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE) (\w+)")
+_WHERE = re.compile(r" WHERE (.*?)(?: RETURNING | ORDER BY |$)")
+_COLUMN = re.compile(r"(\w+) (?:=|!=|<>|<|>|<=|>=|IS|IN) ")
 
 
 class Statement(NamedTuple):
@@ -34,28 +29,34 @@ class Statement(NamedTuple):
 
 
 def shape(sql: str) -> str:
-    """The statement without its values and without long lists of columns."""
-    found = " ".join(_QUOTES.sub("", _VALUES.sub("?", sql.replace('"t1".', ""))).split())
-    for pattern, instead in _LONG:
-        found = pattern.sub(instead, found)
-    return found
+    """What it does, to which table, and the columns that its first condition looks at; no value of any."""
+    text = " ".join(_QUOTED.sub("?", sql).replace('"', "").split())
+    table = _TABLE.search(text)
+    if table is None:
+        return text
+    words = [text.partition(" ")[0], "COUNT" if "COUNT(" in text else "", table[1]]
+    words.append("OR UPDATE" if " ON CONFLICT" in text else "")
+    if condition := _WHERE.search(text):
+        words.append("BY " + ", ".join(dict.fromkeys(_COLUMN.findall(condition[1]))))
+    return " ".join(filter(None, words))
 
 
 def watch(note: Callable[[Statement], None]) -> Callable[[], None]:
     """Calls `note` for each statement on the connections that are opened from now on; returns what ends that for further ones."""
-    connect = TurnTakingSqlite._connect
+    database: Any = TurnTakingSqlite
+    connect = database._connect
 
     def traced(self: TurnTakingSqlite) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(self)  # type: ignore[no-untyped-call]
+        connection: sqlite3.Connection = connect(self)
         connection.set_trace_callback(
             lambda sql: note(Statement(time.monotonic_ns(), threading.current_thread().name, shape(sql)))
         )
         return connection
 
-    TurnTakingSqlite._connect = traced  # type: ignore[method-assign]
+    database._connect = traced
 
     def stop() -> None:
-        TurnTakingSqlite._connect = connect  # type: ignore[method-assign]
+        database._connect = connect
 
     return stop
 

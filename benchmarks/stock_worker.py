@@ -10,9 +10,10 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 
 from streamer.cli import main
 from tasks import broker
+from tasks.wake_consumer import WakeBroker
 
 
-class StockBroker(broker.WakeBroker):
+class StockBroker(WakeBroker):
     """What of it matters here is as in `RedisBroker`."""
 
     @property
@@ -20,9 +21,9 @@ class StockBroker(broker.WakeBroker):
         return _RedisConsumer
 
     def _should_do_maintenance(self, command: str) -> int:
-        return int(RedisBroker._should_do_maintenance(self, command))  # type: ignore[no-untyped-call]
+        return int(RedisBroker._should_do_maintenance(self, command))
 
 
 if __name__ == "__main__":
-    broker.WakeBroker = StockBroker  # type: ignore[misc]
+    vars(broker)["WakeBroker"] = StockBroker
     sys.exit(main())

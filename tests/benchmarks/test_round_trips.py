@@ -198,14 +198,12 @@ def test_a_message_costs_a_command_to_send_one_to_wait_one_to_fetch_and_one_to_a
     [
         ("BEGIN IMMEDIATE", "BEGIN IMMEDIATE"),
         (
-            'SELECT "t1"."id", "t1"."tenant_id", "t1"."visitor" FROM "generation" AS "t1" WHERE ("t1"."id" = \'it\'\'s\') LIMIT 1',
-            "SELECT … FROM generation WHERE (id = ?) LIMIT ?",
+            'SELECT "t1"."id", "t1"."text" FROM "turn" AS "t1" WHERE (("t1"."id" = \'it\'\'s\') AND ("t1"."run" < 7)) LIMIT 1',
+            "SELECT turn BY id, run",
         ),
-        ('INSERT INTO "turn" ("a", "b") VALUES (\'x\', 1.5)', "INSERT INTO turn …"),
-        (
-            'UPDATE "turn" SET "a" = \'secret\' WHERE ("turn"."id" = 3) RETURNING "a"',
-            "UPDATE turn SET … WHERE (turn.id = ?) RETURNING …",
-        ),
+        ('SELECT COUNT(1) FROM (SELECT 1 FROM "turn" AS "t1") AS "_wrapped"', "SELECT COUNT turn"),
+        ('INSERT INTO "turn" ("a") VALUES (\'x\') ON CONFLICT ("a") DO UPDATE SET "b" = 1', "INSERT turn OR UPDATE"),
+        ('UPDATE "turn" SET "a" = \'secret\' WHERE ("turn"."id" = 3) RETURNING "a"', "UPDATE turn BY id"),
     ],
 )
 def test_a_statements_shape_has_no_value(sql: str, found: str) -> None:
