@@ -1,6 +1,7 @@
 """What a POST writes, in one transaction: the conversation, the generation, or the one that the same key made before."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from peewee import IntegrityError
 
@@ -11,6 +12,7 @@ from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.generation import IS_OPEN, WAITS, Generation, Status, find_owned
 from models.identifiers import uuid7
 from models.open_limit import check_open, count_open
+from models.prepared import insert, prepared
 from models.route import OnProviderBroken, Route, split
 from models.settings import Settings
 
@@ -108,7 +110,7 @@ def _create(
 ) -> Generation:
     under_way = count_open(request.tenant_id, request.visitor)
     check_open(request.tenant_id, request.visitor, under_way, settings)
-    return Generation.create(
+    row = Generation(
         id=uuid7(),
         tenant=request.tenant_id,
         visitor=request.visitor,
@@ -124,6 +126,8 @@ def _create(
         enqueue_at=time + settings.reenqueue_seconds if may_go_on(under_way, settings) else WAITS,
         **_policy(request, settings, time),
     )
+    insert(row)
+    return row
 
 
 def _place(request: Request) -> tuple[Conversation, str | None]:
@@ -156,21 +160,24 @@ def _turn(conversation: Conversation, turn_id: str) -> str:
 
 
 def _require_free(conversation: Conversation) -> None:
-    busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
-    if busy is not None:
-        raise ConversationBusy(generation_id=busy.id)
+    if busy := _open_turn(conversation_id=conversation.id).fetchall():
+        raise ConversationBusy(generation_id=busy[0][0])
+
+
+@prepared
+def _open_turn(conversation_id: Any) -> Any:
+    return Generation.select(Generation.id).where((Generation.conversation == conversation_id) & IS_OPEN)
 
 
 def _last_turn(conversation: Conversation) -> str | None:
-    row = (
-        Generation.select(Generation.id)
-        .where(Generation.conversation == conversation)
-        .order_by(Generation.created_at.desc())
-        .limit(1)
-        .tuples()
-        .first()
-    )
-    return row[0] if row else None
+    found = _newest_turn(conversation_id=conversation.id).fetchall()
+    return found[0][0] if found else None
+
+
+@prepared
+def _newest_turn(conversation_id: Any) -> Any:
+    of_conversation = Generation.select(Generation.id).where(Generation.conversation == conversation_id)
+    return of_conversation.order_by(Generation.created_at.desc()).limit(1)
 
 
 def _policy(request: Request, settings: Settings, time: float) -> dict[str, object]:

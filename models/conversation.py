@@ -7,7 +7,8 @@ from typing import Any
 
 from peewee import SQL, AutoField, DoubleField, ForeignKeyField, TextField
 
-from models.database import Table, read_now, returned
+from models.database import Table, read_now
+from models.prepared import prepared, rows_of
 from models.tenant import Tenant
 
 
@@ -47,19 +48,21 @@ def conversation_of(tenant_id: int, visitor: str, name: str, message: str) -> Co
 
     Call it inside a transaction, so that nothing of it stays where the turn is refused.
     """
-    time = read_now()
-    found: Conversation
-    (found,) = returned(
-        Conversation.insert(
-            tenant=tenant_id, visitor=visitor, name=name, title=title_of(message), created_at=time, updated_at=time
-        )
+    cursor = _made_or_updated(tenant_id=tenant_id, visitor=visitor, name=name, title=title_of(message), time=read_now())
+    (found,) = rows_of(Conversation, cursor)
+    return found
+
+
+@prepared
+def _made_or_updated(tenant_id: Any, visitor: Any, name: Any, title: Any, time: Any) -> Any:
+    return (
+        Conversation.insert(tenant=tenant_id, visitor=visitor, name=name, title=title, created_at=time, updated_at=time)
         .on_conflict(
             conflict_target=[Conversation.tenant, Conversation.visitor, Conversation.name],
             preserve=[Conversation.updated_at],
         )
         .returning(Conversation)
     )
-    return found
 
 
 def find_conversation(tenant_id: int, visitor: str, name: str) -> Conversation | None:

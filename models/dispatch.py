@@ -11,6 +11,7 @@ from peewee import Case, fn
 from models.database import database, now, read_now, returned
 from models.generation import IS_OPEN, WAITS, Generation, Status
 from models.open_limit import Open
+from models.prepared import prepared
 from models.settings import Settings
 
 #: Rows that go on at once at most.
@@ -32,7 +33,7 @@ def position(row: Generation) -> int:
     queued = IS_OPEN & (Generation.status == Status.QUEUED)
     handed = Generation.select().where(queued & (Generation.enqueue_at < WAITS))
     if row.enqueue_at < WAITS:
-        return 1 + int(handed.where(Generation.created_at < row.created_at).count())
+        return 1 + int(_handed_before(created_at=row.created_at).fetchone()[0])
     mine = row.__data__["tenant"]
     before = (Generation.tenant == mine) & (Generation.created_at < row.created_at)
     counts: Any = (
@@ -44,6 +45,12 @@ def position(row: Generation) -> int:
     turn: int = 1 + sum(earlier for _, _, earlier in counts)
     others = sum(min(total, turn) for tenant, total, _ in counts if tenant != mine)
     return int(handed.count()) + int(turn + others)
+
+
+@prepared
+def _handed_before(created_at: Any) -> Any:
+    handed = (Generation.status == Status.QUEUED) & (Generation.enqueue_at < WAITS)
+    return Generation.select(fn.COUNT(Generation.id)).where(IS_OPEN & handed & (Generation.created_at < created_at))
 
 
 def oldest_seconds() -> float | None:
@@ -58,7 +65,7 @@ def take_next(settings: Settings) -> list[str]:
 
     Who calls it enqueues them; a sweeper does so again for what nobody claims.
     """
-    if not Generation.select().where(IS_OPEN & (Generation.enqueue_at >= WAITS)).exists():
+    if not _waiting().fetchall():
         return []
     with database.atomic():
         chosen = _choose(share(settings))
@@ -70,6 +77,11 @@ def take_next(settings: Settings) -> list[str]:
         )
     taken = {row[0] for row in rows}
     return [each for each in chosen if each in taken]
+
+
+@prepared
+def _waiting() -> Any:
+    return Generation.select(Generation.id).where(IS_OPEN & (Generation.enqueue_at >= WAITS)).limit(1)
 
 
 def _choose(most: int) -> list[str]:

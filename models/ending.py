@@ -1,12 +1,14 @@
 """How a generation ends: one terminal state, in the row first; the events that say so are made from the row alone."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from models.database import now, returned
 from models.errors import GenerationFailure, is_retryable
 from models.event import Done, EventId, Failed, Frame, Kind, Usage, encode
-from models.generation import Generation, Status, digest, usage_columns
+from models.generation import Generation, Status, digest, find, usage_columns
+from models.prepared import Prepared, prepared, row_of
 from models.transcript import snapshot_of
 
 
@@ -57,18 +59,25 @@ def finish(
 
     Safe to repeat after a lost reply: where the row says that this run has finished, that was our own commit.
     """
-    rows = returned(
-        Generation.update(
-            **ending.columns, terminal_id=str(terminal), text=text, reasoning=reasoning, tool_calls=tool_calls
-        )
-        .where((Generation.id == generation_id) & (Generation.run == run) & (Generation.status == Status.RUNNING))
-        .returning(Generation)
-    )
-    row: Generation | None = rows[0] if rows else None
+    content = {"terminal_id": str(terminal), "text": text, "reasoning": reasoning, "tool_calls": tool_calls}
+    columns = {name: value for name, value in ending.columns.items() if name != "finished_at"} | content
+    row = row_of(Generation, _finishing(tuple(columns))(generation_id=generation_id, held_run=run, **columns))
     if row is None:
-        found = Generation.get_or_none(Generation.id == generation_id)
+        found = find(generation_id)
         row = found if found is not None and found.run == run and found.ended else None
     return row
+
+
+@cache
+def _finishing(columns: tuple[str, ...]) -> Prepared:
+    """There are few sets of columns: with a usage and without, of an answer of one's own and of another's."""
+
+    def build(generation_id: Any, held_run: Any, **values: Any) -> Any:
+        held = (Generation.run == held_run) & (Generation.status == Status.RUNNING)
+        update = Generation.update(**values, finished_at=now())
+        return update.where((Generation.id == generation_id) & held).returning(Generation)
+
+    return Prepared(build, ["generation_id", "held_run", *columns])
 
 
 def end_unheld(
@@ -117,7 +126,12 @@ def is_unsaid(generation_id: str) -> bool:
 
 def mark_published(generation_id: str) -> None:
     """Notes that the log holds the terminal event, so that nobody looks for it again."""
-    Generation.update(terminal_published=True).where(Generation.id == generation_id).execute()
+    _mark_published(generation_id=generation_id)
+
+
+@prepared
+def _mark_published(generation_id: Any) -> Any:
+    return Generation.update(terminal_published=True).where(Generation.id == generation_id)
 
 
 def terminal_event(row: Generation) -> Frame:

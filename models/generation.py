@@ -13,6 +13,7 @@ from peewee import JOIN, SQL, BooleanField, Check, DoubleField, ForeignKeyField,
 from models.conversation import Conversation
 from models.database import Table
 from models.event import EventId, Usage
+from models.prepared import prepared, row_of
 from models.tenant import Tenant
 
 
@@ -198,6 +199,16 @@ Generation.add_index(
 )
 
 
+USAGE_COLUMNS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "usage_source",
+)
+
+
 def usage_columns(usage: Usage | None) -> dict[str, int | str | None]:
     """The usage columns of a generation or a provider call."""
     if usage is None:
@@ -219,17 +230,20 @@ def digest(text: str) -> str:
 
 def find(generation_id: str) -> Generation | None:
     """The row of that id, whoever owns it: for the inside only, see `find_owned`."""
-    found: Generation | None = Generation.get_or_none(Generation.id == generation_id)
-    return found
+    return row_of(Generation, _found(generation_id=generation_id))
+
+
+@prepared
+def _found(generation_id: Any) -> Any:
+    return Generation.select().where(Generation.id == generation_id)
 
 
 def find_owned(generation_id: str, tenant_id: int, visitor: str) -> Generation | None:
     """The visitor's row of that id; a stranger's, one of a deleted conversation and a missing one are alike."""
+    return row_of(Generation, _owned(generation_id=generation_id, tenant_id=tenant_id, visitor=visitor))
+
+
+@prepared
+def _owned(generation_id: Any, tenant_id: Any, visitor: Any) -> Any:
     theirs = (Generation.id == generation_id) & (Generation.tenant == tenant_id) & (Generation.visitor == visitor)
-    found: Generation | None = (
-        Generation.select()
-        .join(Conversation, JOIN.LEFT_OUTER)
-        .where(theirs & Conversation.deleted_at.is_null())
-        .first()
-    )
-    return found
+    return Generation.select().join(Conversation, JOIN.LEFT_OUTER).where(theirs & Conversation.deleted_at.is_null())

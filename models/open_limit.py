@@ -7,6 +7,7 @@ from peewee import Case, fn
 from models.database import read_now
 from models.errors import Overloaded, RateLimited
 from models.generation import IS_OPEN, WAITS, Generation
+from models.prepared import prepared
 from models.settings import Settings
 
 #: Seconds after which who is refused may ask again: an answer takes some, and one that takes longer has a deadline.
@@ -48,19 +49,21 @@ def check_open(tenant_id: int, visitor: str, under_way: Open, settings: Settings
 
 def count_open(tenant_id: int, visitor: str) -> Open:
     """All counts that decide whether one more may come, and go on, in one statement."""
+    (counts,) = _counts(tenant_id=tenant_id, visitor=visitor).fetchall()
+    return Open(*counts)
+
+
+@prepared
+def _counts(tenant_id: Any, visitor: Any) -> Any:
     mine = Case(None, [(Generation.visitor == visitor, 1)])
     waits = Case(None, [(Generation.enqueue_at >= WAITS, 1)])
     everybody = Generation.alias()
     of_all = everybody.select(fn.COUNT(everybody.enqueue_at)).where(IS_OPEN)
-    counts: Any = (
-        Generation.select(fn.COUNT(mine), fn.COUNT(Generation.visitor), fn.COUNT(waits), of_all)
-        .where(_of_tenant(tenant_id))
-        .tuples()
-    )
-    return Open(*counts.get())
+    counts = (fn.COUNT(mine), fn.COUNT(Generation.visitor), fn.COUNT(waits), of_all)
+    return Generation.select(*counts).where(_of_tenant(tenant_id))
 
 
-def _of_tenant(tenant_id: int) -> Any:
+def _of_tenant(tenant_id: Any) -> Any:
     """The condition on the visitor, which all fulfil, leads SQLite to the partial index `generation_open_of_visitor`.
 
     Without it the index of the tenant alone would do, and with it every answer that there ever was is looked at.

@@ -7,6 +7,7 @@ from peewee import Case
 
 from models.database import database, now, returned
 from models.generation import OPEN, Generation, Status
+from models.prepared import prepared, row_of
 
 #: Rows in one renewal statement at most: SQLite allows 32,766 parameters.
 RENEWAL_ROWS = 1000
@@ -29,9 +30,12 @@ def claim(generation_id: str, worker: str, lease_seconds: float, *, judge_leases
     To be had is what is queued, or runs with an expired lease and may run again; not what is cancelled or past its deadline.
     `judge_leases`: whether the caller has seen a healthy database for one lease; else no lease counts as expired.
     """
-    lost = (Generation.status == Status.RUNNING) & (Generation.lease_until < now()) & may_restart()
-    free = Generation.status == Status.QUEUED
-    rows = returned(
+    claiming = _claim_any if judge_leases else _claim_queued
+    return row_of(Generation, claiming(generation_id=generation_id, worker=worker, lease_seconds=lease_seconds))
+
+
+def _claiming(generation_id: Any, worker: Any, lease_seconds: Any, free: Any) -> Any:
+    return (
         Generation.update(
             status=Status.RUNNING,
             run=Generation.run + 1,
@@ -48,13 +52,23 @@ def claim(generation_id: str, worker: str, lease_seconds: float, *, judge_leases
         )
         .where(
             (Generation.id == generation_id)
-            & ((free | lost) if judge_leases else free)
+            & free
             & Generation.cancel_requested_at.is_null()
             & (Generation.deadline_at > now())
         )
         .returning(Generation)
     )
-    return rows[0] if rows else None
+
+
+@prepared
+def _claim_queued(generation_id: Any, worker: Any, lease_seconds: Any) -> Any:
+    return _claiming(generation_id, worker, lease_seconds, Generation.status == Status.QUEUED)
+
+
+@prepared
+def _claim_any(generation_id: Any, worker: Any, lease_seconds: Any) -> Any:
+    lost = (Generation.status == Status.RUNNING) & (Generation.lease_until < now()) & may_restart()
+    return _claiming(generation_id, worker, lease_seconds, (Generation.status == Status.QUEUED) | lost)
 
 
 def may_restart() -> Any:

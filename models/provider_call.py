@@ -3,11 +3,14 @@
 It holds figures only, and stays when the conversation that it paid for is erased.
 """
 
+from typing import Any
+
 from peewee import CompositeKey, DoubleField, ForeignKeyField, IntegerField, TextField
 
-from models.database import Table, now
+from models.database import Table, database, now
 from models.event import Usage
-from models.generation import Generation, Sent, Status, usage_columns
+from models.generation import USAGE_COLUMNS, Generation, Sent, Status, usage_columns
+from models.prepared import Prepared, prepared
 from models.tenant import Tenant
 
 
@@ -45,49 +48,79 @@ def begin_call(
 
     None: the run is not the caller's any more, or the generation has used up its calls; no call may start then.
     """
-    database = ProviderCall._meta.database
+    call = {"generation_id": generation_id, "run": run, "provider": provider, "model": model}
     with database.atomic():
-        row = (
-            Generation.update(
-                calls=Generation.calls + 1,
-                provider=provider,
-                model=model,
-                history_turns=sent.turns,
-                history_dropped=sent.dropped,
-                history_tokens=sent.tokens,
-                input_hash=input_hash,
-            )
-            .where(
-                (Generation.id == generation_id)
-                & (Generation.run == run)
-                & (Generation.status == Status.RUNNING)
-                & (Generation.calls < Generation.max_calls)
-            )
-            .returning(Generation.tenant, Generation.calls)
-            .tuples()
-            .execute()
-        )
-        found = list(row)
-        if not found:
+        counted = _count(
+            **call, turns=sent.turns, dropped=sent.dropped, tokens=sent.tokens, input_hash=input_hash
+        ).fetchall()
+        if not counted:
             return None
-        tenant_id, number = found[0]
-        ProviderCall.insert(
-            tenant=tenant_id,
-            generation_id=generation_id,
-            number=number,
-            run=run,
+        tenant_id, number = counted[0]
+        _write(**call, tenant_id=tenant_id, number=number)
+    return int(number)
+
+
+@prepared
+def _count(
+    generation_id: Any,
+    run: Any,
+    provider: Any,
+    model: Any,
+    turns: Any,
+    dropped: Any,
+    tokens: Any,
+    input_hash: Any,
+) -> Any:
+    return (
+        Generation.update(
+            calls=Generation.calls + 1,
             provider=provider,
             model=model,
-            started_at=now(),
-        ).execute()
-    return int(number)
+            history_turns=turns,
+            history_dropped=dropped,
+            history_tokens=tokens,
+            input_hash=input_hash,
+        )
+        .where(
+            (Generation.id == generation_id)
+            & (Generation.run == run)
+            & (Generation.status == Status.RUNNING)
+            & (Generation.calls < Generation.max_calls)
+        )
+        .returning(Generation.tenant, Generation.calls)
+    )
+
+
+@prepared
+def _write(generation_id: Any, run: Any, provider: Any, model: Any, tenant_id: Any, number: Any) -> Any:
+    return ProviderCall.insert(
+        tenant=tenant_id,
+        generation_id=generation_id,
+        number=number,
+        run=run,
+        provider=provider,
+        model=model,
+        started_at=now(),
+    )
 
 
 def end_call(generation_id: str, number: int, outcome: str, error_code: str | None, usage: Usage | None) -> None:
     """Settles a call. It is not fenced by the run: a call that lost its generation cost money all the same."""
-    ProviderCall.update(outcome=outcome, error_code=error_code, ended_at=now(), **usage_columns(usage)).where(
-        (ProviderCall.generation_id == generation_id) & (ProviderCall.number == number)
-    ).execute()
+    call = {"generation_id": generation_id, "number": number, "outcome": outcome, "error_code": error_code}
+    if usage is None:
+        _end(**call)
+    else:
+        _end_with_usage(**call, **usage_columns(usage))
+
+
+def _ending(generation_id: Any, number: Any, **columns: Any) -> Any:
+    this = (ProviderCall.generation_id == generation_id) & (ProviderCall.number == number)
+    return ProviderCall.update(**columns, ended_at=now()).where(this)
+
+
+_END = ["generation_id", "number", "outcome", "error_code"]
+_end = Prepared(_ending, _END)
+_end_with_usage = Prepared(_ending, [*_END, *USAGE_COLUMNS])
 
 
 def end_lost_calls(generation_id: str, run: int, usage: Usage | None) -> None:
