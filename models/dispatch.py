@@ -30,10 +30,10 @@ def may_go_on(under_way: Open, settings: Settings) -> bool:
 
 def position(row: Generation) -> int:
     """The place in line of a queued generation, from 1 on, as the tenants' turns are now."""
-    queued = IS_OPEN & (Generation.status == Status.QUEUED)
-    handed = Generation.select().where(queued & (Generation.enqueue_at < WAITS))
     if row.enqueue_at < WAITS:
         return 1 + int(_handed_before(created_at=row.created_at).fetchone()[0])
+    queued = IS_OPEN & (Generation.status == Status.QUEUED)
+    handed = Generation.select().where(queued & (Generation.enqueue_at < WAITS))
     mine = row.__data__["tenant"]
     before = (Generation.tenant == mine) & (Generation.created_at < row.created_at)
     counts: Any = (

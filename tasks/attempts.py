@@ -30,7 +30,7 @@ from models.turn import turns_before
 from tasks.answer_cache import NO_USAGE, AnswerCache, say_again
 from tasks.breaker import Breaker, Permit
 from tasks.calls import Calls
-from tasks.history import Told, max_input_tokens, tell
+from tasks.history import Told, max_input_tokens, takes_no_time, tell
 from tasks.holdings import Holding
 from tasks.providers.registry import Registry
 from tasks.publisher import Publisher
@@ -112,10 +112,12 @@ class Attempts:
         return route
 
     async def _tell(self, row: Generation, route: Route) -> Told:
-        """What the model is told; counting it takes a thread that no statement waits for."""
+        """What the model is told; counting much takes a thread that no statement waits for."""
         limit = max_input_tokens(route, self._settings)
         alone = row.parent is None or route.history == "none"
         turns = [] if alone else await self._threads.run(turns_before, row, limit * MAX_TOKEN_BYTES)
+        if takes_no_time(row, route, turns):
+            return tell(row, route, turns, limit)
         return await asyncio.to_thread(tell, row, route, turns, limit)
 
     # One model

@@ -23,6 +23,10 @@ MARKERS = {
 }
 
 
+#: Characters that are counted where they are: handing them to a thread would take longer.
+COUNTED_AT_ONCE = 2000
+
+
 class Told(NamedTuple):
     """A request, and the figures of what went along."""
 
@@ -60,11 +64,17 @@ def fits(message: str, route: Route, limit: int) -> bool:
     return tokenizer.count_within(message, model, left) is not None
 
 
+def takes_no_time(row: Generation, route: Route, turns: Sequence[Turn]) -> bool:
+    """Whether `tell` may be called on an event loop: there is little to count, and nothing to be loaded for it."""
+    told = (system_prompt(route), row.message, row.request or "", *(turn.question + turn.answer for turn in turns))
+    return sum(map(len, told)) <= COUNTED_AT_ONCE and tokenizer.is_loaded(row.model)
+
+
 def tell(row: Generation, route: Route, turns: Sequence[Turn], limit: int) -> Told:
     """The request to the row's model (the route may name another one by now): `limit` tokens, newest turns first.
 
     The prompt and the new message always go, and a turn goes whole or not at all: the first that does not fit ends the way
-    back. `turns` are newest first. What a server asked goes whole, behind the prompt. It counts, so keep it off event loops.
+    back. `turns` are newest first. What a server asked goes whole, behind the prompt. It counts: see `takes_no_time`.
     """
     system = system_prompt(route)
     if row.request is not None:

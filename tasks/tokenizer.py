@@ -87,6 +87,11 @@ def count_within(text: str, model: str, limit: int) -> int | None:
     return found
 
 
+def is_loaded(model: str) -> bool:
+    """Whether counting for `model` waits for no encoding to be read."""
+    return _encoding_name(model) in _loaded
+
+
 def encoder(model: str) -> tiktoken.Encoding:
     """The encoding of `model`, a name without its provider. It knows no special tokens.
 

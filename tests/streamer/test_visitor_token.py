@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from models.errors import Unauthorized
 from models.secret import Secret
+from streamer import visitor_token
 from streamer.visitor_token import TokenOffice
 
 SECRET = Secret("s" * 40)
@@ -192,3 +193,36 @@ def test_the_signing_key_is_not_the_secret_nor_another_purposes() -> None:
         hashlib.sha256(b"s" * 40).digest(),
         key("key_ffffffffffffffff"),
     }
+
+
+# What was read is remembered
+
+
+def test_a_token_is_verified_once_and_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = TokenOffice(SECRET)
+    token = office.mint(TENANT, KID, "u1", (), 900)
+    first = office.read(token)
+    with monkeypatch.context() as patched:
+        patched.setattr(jwt, "decode", None)
+        assert office.read(token) is first
+
+    expired = time.time() + 901
+    monkeypatch.setattr(time, "time", lambda: expired)
+    monkeypatch.setattr(jwt, "decode", _refused)  # it has a clock of its own
+    with pytest.raises(Unauthorized):
+        office.read(token)
+
+
+def _refused(*_: Any, **__: Any) -> None:
+    raise jwt.ExpiredSignatureError
+
+
+def test_so_many_tokens_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitor_token, "REMEMBERED", 2)
+    office = TokenOffice(SECRET)
+    tokens = [office.mint(TENANT, KID, f"u{number}", (), 900) for number in range(3)]
+    for number, token in enumerate(tokens):
+        assert office.read(token).user == f"u{number}"
+
+    assert len(office._known) == 2
+    assert office.read(tokens[0]).user == "u0"
