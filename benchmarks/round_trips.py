@@ -8,7 +8,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,13 +39,14 @@ PHASES = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something done by one process in one phase, so many times for a request."""
+    """Something done by one process in one phase, so many times for a request, `after_ms` from its POST for the first time."""
 
     phase: str
     process: str
     store: str
     what: str
     times: int
+    after_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +88,22 @@ def phase(line: Timeline, done: Done) -> str:
 
 
 def steps(lines: Sequence[Timeline], found: Sequence[Done]) -> list[Step]:
-    """The median of all requests, in the order in which they begin."""
+    """The medians of all requests, in the order in which they begin. What not most requests do is no request's own."""
     ends = [*(line.posted for line in lines[1:]), lines[-1].ended + int(REST_SECONDS * 1e9)]
-    counts: list[Counter[tuple[str, str, str, str]]] = []
-    first_ns: dict[tuple[str, str, str, str], int] = {}
+    times: defaultdict[tuple[str, str, str, str], list[list[float]]] = defaultdict(list)
     for line, end in zip(lines, ends, strict=True):
-        counted: Counter[tuple[str, str, str, str]] = Counter()
+        own: defaultdict[tuple[str, str, str, str], list[float]] = defaultdict(list)
         for done in found:
             if line.posted <= done.at_ns < end:
-                key = (phase(line, done), done.process, done.store, done.what)
-                counted[key] += 1
-                first_ns[key] = min(first_ns.get(key, done.at_ns - line.posted), done.at_ns - line.posted)
-        counts.append(counted)
-    told = [Step(*key, int(median(counted[key] for counted in counts))) for key in first_ns]
-    order = {key: (PHASES.index(key[0]), first_ns[key]) for key in first_ns}
-    there = [step for step in told if step.times]
-    return sorted(there, key=lambda step: order[step.phase, step.process, step.store, step.what])
+                own[phase(line, done), done.process, done.store, done.what].append((done.at_ns - line.posted) / 1e6)
+        for key, after_ms in own.items():
+            times[key].append(after_ms)
+    told = [
+        Step(*key, times=round(median(map(len, each))), after_ms=round(median(map(min, each)), 2))
+        for key, each in times.items()
+        if len(each) > len(lines) / 2
+    ]
+    return sorted(told, key=lambda step: (PHASES.index(step.phase), step.after_ms))
 
 
 def statements(process: str, file: Path) -> list[Done]:
@@ -167,8 +168,11 @@ def milliseconds(lines: Sequence[Timeline]) -> dict[str, float]:
 
 def table(title: str, spans: dict[str, float], found: Sequence[Step]) -> list[str]:
     """In Markdown."""
-    lines = ["", f"**{title}**", "", "| phase | process | store | what | times |", "|---|---|---|---|---|"]
-    lines += [f"| {each.phase} | {each.process} | {each.store} | `{each.what}` | {each.times} |" for each in found]
+    lines = ["", f"**{title}**", "", "| phase | process | store | what | times | ms from the POST |"]
+    lines.append("|---|---|---|---|---|---|")
+    for each in found:
+        cells = (each.phase, each.process, each.store, f"`{each.what}`", each.times, f"{each.after_ms:.1f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "| phase | statements | Redis commands |", "|---|---|---|"]
     for name in PHASES:
         totals = [sum(each.times for each in found if (each.phase, each.store) == (name, store)) for store in STORES]
