@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from models.event import EventId, Frame
 
@@ -82,6 +83,8 @@ class EventLog:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
         self._sha = ""
+        self._kept: list[AbstractConnection] = []
+        """The connection that appends go over, while none is under way."""
 
     async def append(self, appends: Sequence[Append]) -> list[EventId | Exception | None]:
         """Appends in one round trip. For each the tail afterwards, or what went wrong with it.
@@ -111,10 +114,29 @@ class EventLog:
         return [reply if isinstance(reply, Exception) else EventId.parse(reply.decode()) for reply in replies]
 
     async def _evaluate(self, appends: Sequence[Append]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for each in appends:
-            pipeline.evalsha(self._sha, 1, log_key(each.generation_id), *_arguments(each))
-        return await pipeline.execute(raise_on_error=False)
+        """A reply or a refusal for each.
+
+        One connection is kept for it: a pipeline of the client's, which takes one and gives it back, costs three times as
+        much. Where it broke since the last append, another takes its place: a repetition is safe.
+        """
+        commands = [("EVALSHA", self._sha, 1, log_key(each.generation_id), *_arguments(each)) for each in appends]
+        pool: Any = self.client.connection_pool
+        while True:
+            kept = self._kept.pop() if self._kept else None
+            connection = kept or await pool.get_connection()
+            try:
+                replies = await _replies(connection, commands)
+            except BaseException as error:  # its replies may still come: nobody else must read them
+                await connection.disconnect(nowait=True)
+                await pool.release(connection)
+                if kept is None or not isinstance(error, redis.exceptions.ConnectionError):
+                    raise
+            else:
+                if self._kept:  # another append was quicker
+                    await pool.release(connection)
+                else:
+                    self._kept.append(connection)
+                return replies
 
     async def read(self, generation_id: str, after: EventId | None = None) -> list[Frame]:
         """The events after `after` (None: all) to the tail, in order."""
@@ -149,6 +171,17 @@ class EventLog:
     async def nudge_cancel(self, generation_id: str) -> None:
         """Tells the holder to look at the cancel flag now rather than at its next renewal."""
         await self.client.publish(CANCEL_CHANNEL, generation_id)
+
+
+async def _replies(connection: AbstractConnection, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 def _arguments(each: Append) -> list[str | bytes | int]:

@@ -133,6 +133,22 @@ async def test_an_append_that_redis_refuses_halfway_leaves_the_others_of_its_pip
     assert isinstance(refused, LOG_AWAY)
 
 
+async def test_an_append_takes_another_connection_where_the_kept_one_broke(log: EventLog, redis_url: str) -> None:
+    await append(log, None, frames(1, 0, 0))
+    async with connect_redis(redis_url) as other:
+        await other.client_kill_filter(_type="normal", skipme=True)
+
+    assert await append(log, EventId(1, 0), frames(1, 1, 1)) == EventId(1, 1)
+
+
+async def test_of_appends_at_once_one_connection_is_kept(log: EventLog) -> None:
+    await append(log, None, frames(1, 0, 0))
+    await asyncio.gather(*(append(log, EventId(1, 0), frames(1, 1, 1)) for _ in range(3)))
+
+    pool: Any = log.client.connection_pool
+    assert len(pool._in_use_connections) == len(log._kept) == 1
+
+
 async def test_the_script_is_loaded_again_after_it_was_flushed(log: EventLog) -> None:
     await append(log, None, frames(1, 0, 1))
     await log.client.script_flush()
