@@ -77,7 +77,7 @@ def _row(name: str, scene: str, found: Sequence[Figures]) -> str:
     theirs, ours = _of(found, name, scene), _of(found, OURS, scene)
     cells = [" · ".join(_ms(getattr(each.own_ms, part)) for each in theirs) for part in ("p50", "p95", "p99")]
     beside = [each.own_ms.p50 / mine.own_ms.p50 for each, mine in zip(theirs, ours, strict=False) if mine.own_ms.p50]
-    ratio = f"{median(beside):.2g} ×" if beside else ""
+    ratio = f"{median(beside):,.2f} ×" if beside else ""
     return f"| {NAMES[name]} | {' | '.join(cells)} | {ratio} | {sum(each.failed for each in theirs)} |"
 
 

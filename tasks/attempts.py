@@ -54,6 +54,15 @@ class Asked:
     holding: Holding
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of a run since its claim: what its model is told, the request's name, and an earlier answer to it."""
+
+    told: Told
+    input_hash: str | None
+    earlier: Generation | None
+
+
 class Attempts:
     """Brings one run's answer: by the first choice, by a fallback, or from an earlier answer."""
 
@@ -83,14 +92,29 @@ class Attempts:
         if route is not None and row.run > 1 and row.request is None:
             row.provider, row.model = route.first_choice(row.provider, row.model)
 
-    async def answer(self, row: Generation, publisher: Publisher, holding: Holding) -> Outcome:
+    def look(self, row: Generation) -> Look | None:
+        """What can be found out in the thread of the claim; None where it takes more than a moment, or another statement.
+
+        That saves a first run some turns between threads, each of which takes as long as the statement itself.
+        """
+        route = self._routes.get(row.route)
+        if route is None or row.run > 1 or not _is_alone(row, route) or not takes_no_time(row, route, ()):
+            return None
+        told = tell(row, route, (), max_input_tokens(route, self._settings))
+        input_hash = self._cache.input_hash(row, route, told.request)
+        return Look(told, input_hash, self._find(row, route, input_hash))
+
+    async def answer(
+        self, row: Generation, publisher: Publisher, holding: Holding, look: Look | None = None
+    ) -> Outcome:
         """How the run's last call came to its end, or what kept it from starting."""
         try:
             self._registry.provider(row.provider)
             route = self._route(row)
-            asked = Asked(row, route, await self._tell(row, route), publisher, holding)
+            told = await self._tell(row, route) if look is None else look.told
+            asked = Asked(row, route, told, publisher, holding)
             fallbacks = route.fallbacks_of(row.provider, row.model)
-            outcome = await self._ask(asked)
+            outcome = await self._ask(asked, look)
             for provider, model in fallbacks:
                 if not self._may_go_on(asked, outcome):
                     break
@@ -114,19 +138,21 @@ class Attempts:
     async def _tell(self, row: Generation, route: Route) -> Told:
         """What the model is told; counting much takes a thread that no statement waits for."""
         limit = max_input_tokens(route, self._settings)
-        alone = row.parent is None or route.history == "none"
-        turns = [] if alone else await self._threads.run(turns_before, row, limit * MAX_TOKEN_BYTES)
+        turns = [] if _is_alone(row, route) else await self._threads.run(turns_before, row, limit * MAX_TOKEN_BYTES)
         if takes_no_time(row, route, turns):
             return tell(row, route, turns, limit)
         return await asyncio.to_thread(tell, row, route, turns, limit)
 
     # One model
 
-    async def _ask(self, asked: Asked) -> Outcome:
+    async def _ask(self, asked: Asked, look: Look | None = None) -> Outcome:
         """Asks the row's model, until it answers or is given up. Raises TooManyCalls, SettingInvalid and RunLost."""
         row = asked.row
-        input_hash = self._cache.input_hash(row, asked.route, asked.told.request)
-        earlier = await self._earlier(row, asked.route, input_hash)
+        if look is None:
+            input_hash = self._cache.input_hash(row, asked.route, asked.told.request)
+            earlier = await self._threads.run(self._find, row, asked.route, input_hash)
+        else:
+            input_hash, earlier = look.input_hash, look.earlier
         if earlier is not None:
             return _reused(earlier, asked)
         attempt = 1
@@ -140,11 +166,11 @@ class Attempts:
                 return Outcome(stop=stop)
             attempt += 1
 
-    async def _earlier(self, row: Generation, route: Route, input_hash: str | None) -> Generation | None:
+    def _find(self, row: Generation, route: Route, input_hash: str | None) -> Generation | None:
         """An answer to the same request that may serve again."""
         if input_hash is None or row.bypass_cache:
             return None
-        return await self._threads.run(find_answer, row, input_hash, self._cache.seconds(route))
+        return find_answer(row, input_hash, self._cache.seconds(route))
 
     async def _attempt(self, asked: Asked, input_hash: str | None) -> Outcome:
         """One call, unless the model is to be left in peace."""
@@ -183,6 +209,11 @@ class Attempts:
         failed = isinstance(outcome.failure, ProviderFailure) and not asked.publisher.transcript
         row = asked.row
         return failed and row.calls < row.max_calls and read_now() < row.deadline_at
+
+
+def _is_alone(row: Generation, route: Route) -> bool:
+    """Whether no turn before goes along."""
+    return row.parent is None or route.history == "none"
 
 
 def _worth_retrying(failure: ProviderFailure) -> bool:

@@ -24,7 +24,7 @@ from models.ownership import claim, give_back, restart_run, still_holds
 from models.route import Route
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
-from tasks.attempts import Attempts
+from tasks.attempts import Attempts, Look
 from tasks.breaker import Breaker
 from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
@@ -82,16 +82,21 @@ class Generator:
             return
         reach("before_claim", self._settings)
         healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
-        row = await self._threads.run(
-            claim, generation_id, self._holdings.worker, self._settings.lease_seconds, judge_leases=healthy
-        )
-        if row is None:
+        claimed = await self._threads.run(self._claim, generation_id, healthy)
+        if claimed is None:
             return
+        row, look = claimed
         reach("after_claim", self._settings, row.message)
         with self._holdings.hold(row) as holding, contextlib.suppress(RunLost):
-            await self._run(row, holding, "restarted" if row.run > 1 else None)
+            await self._run(row, holding, "restarted" if row.run > 1 else None, look)
 
-    async def _run(self, row: Generation, holding: Holding, reason: str | None) -> None:
+    def _claim(self, generation_id: str, healthy: bool) -> tuple[Generation, Look | None] | None:
+        """The row, if it is to be had, and what is known of it at once."""
+        lease_seconds = self._settings.lease_seconds
+        row = claim(generation_id, self._holdings.worker, lease_seconds, judge_leases=healthy)
+        return None if row is None else (row, self._attempts.look(row))
+
+    async def _run(self, row: Generation, holding: Holding, reason: str | None, look: Look | None = None) -> None:
         """One run, and the next where the provider broke off and the route wants to start again."""
         publisher = Publisher(
             row, self._writer, self._settings, lambda: self._threads.run(still_holds, row.id, row.run)
@@ -100,7 +105,7 @@ class Generator:
         self._attempts.choose_first(row)
         publisher.start(row.provider, row.model, reason)
         try:
-            outcome = await self._attempts.answer(row, publisher, holding)
+            outcome = await self._attempts.answer(row, publisher, holding, look)
             restarted = await self._restarted(row, holding, outcome, publisher)
             if restarted is None:
                 await self._end(row, holding, publisher, outcome)

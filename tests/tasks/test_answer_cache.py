@@ -20,6 +20,7 @@ from models.settings import Settings
 from tasks.answer_cache import DELTA_CHARACTERS, AnswerCache
 from tasks.holdings import Stop
 from tasks.providers.base import Message, ProviderRequest
+from tasks.run import Outcome
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.models.rows import changed, other_tenant, pass_seconds, request, reread
 from tests.tasks.working import Worker, calls, told, words, working
@@ -205,15 +206,15 @@ async def test_a_cancelled_request_is_cancelled_all_the_same(
     await ask()
     row = admit(request(route=route), settings).generation
     attempts = worker.generator._attempts
-    find = attempts._earlier
+    answer = attempts.answer
 
-    async def cancelled_meanwhile(*arguments: Any) -> Generation | None:
+    async def cancelled_meanwhile(*arguments: Any) -> Outcome:
         request_cancel(row.id)
         for holding in worker.holdings._held.values():
             holding.stop_for(Stop.CANCELLED)
-        return await find(*arguments)
+        return await answer(*arguments)
 
-    monkeypatch.setattr(attempts, "_earlier", cancelled_meanwhile)
+    monkeypatch.setattr(attempts, "answer", cancelled_meanwhile)
 
     ended = await worker.run(row)
 
