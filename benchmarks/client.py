@@ -119,8 +119,7 @@ async def watch(connection: Connection, sent: bytes, end: bytes, line: Timeline)
         if not line.seen and (stamps := STAMPS.search(seen)):
             line.seen = time.monotonic_ns()
             line.asked, line.spoke = int(stamps[1]), int(stamps[2])
-            seen = b""
-        elif line.seen:
+        if line.seen:
             seen = seen[-1000:]
     line.ended = time.monotonic_ns()
     if head.status != 200 or not line.seen or end not in seen:

@@ -14,9 +14,11 @@ from benchmarks.statements import Statement, shape
 from benchmarks.statements import watch as watch_statements
 from models.api_key import create_key
 from models.database_threads import DatabaseThreads
+from models.identifiers import uuid7
 from models.secret import Secret
 from models.settings import Settings
 from models.tenant import first_tenant
+from streamer import live_keys
 from streamer.auth import Server
 from tasks.broker import QUEUE, Queue, make_broker
 from tests.fakes.openai_server import Answer, FakeOpenAI
@@ -45,6 +47,10 @@ def database(noted: list[Statement], database: Database) -> Database:
     return database
 
 
+#: What connections say for themselves.
+OF_CONNECTIONS = {"HELLO", "CLIENT", "SELECT", "PING"}
+
+
 @dataclass(slots=True)
 class Ledger:
     """What was asked of both stores since the last look."""
@@ -54,13 +60,16 @@ class Ledger:
     _statements: int = 0
     _commands: int = 0
 
+    def news(self) -> list[str]:
+        """The commands since then, by name: those of several tasks come in any order."""
+        return sorted(each.name for each in self.monitor.so_far()[self._commands :] if each.name not in OF_CONNECTIONS)
+
     def since(self) -> tuple[list[str], list[str]]:
-        """The statements of the threads that do a request's work, and the commands, without an idle worker's."""
+        """The statements of the threads that do a request's work, and the commands."""
         statements = [each.shape for each in self.noted[self._statements :] if each.thread.startswith("database")]
-        commands = self.monitor.so_far()
-        news = [each.name for each in commands[self._commands :]]
-        self._statements, self._commands = len(self.noted), len(commands)
-        return statements, news
+        commands = self.news()
+        self._statements, self._commands = len(self.noted), len(self.monitor.so_far())
+        return statements, commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ class Whole:
     ledger: Ledger
 
     async def post(self, conversation: str | None = None) -> dict[str, Any]:
-        body = {"message": "What is a hash table?", "conversation_id": conversation}
+        body = {"message": f"Tell me about {uuid7()}.", "conversation_id": conversation}
         connection = await self.connections.take()
         found: dict[str, Any] = await whole(connection, request("POST", "/ai/v1/chat", self.token, body), 202)
         self.connections.give_back(connection)
@@ -111,7 +120,9 @@ async def it(
     redis_url: str,
     noted: list[Statement],
     fake: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Whole]:
+    monkeypatch.setattr(live_keys, "REMEMBERED_SECONDS", NEVER_SECONDS)  # else one statement for all requests of 5 s
     live = replace(
         settings,
         redis_url=redis_url,
@@ -137,36 +148,76 @@ async def it(
             found.connections.close()
 
 
-IN_TRANSACTION = ["BEGIN IMMEDIATE", "COMMIT"]
-
-
 async def test_a_request_costs_so_many_statements_and_commands_and_no_more(it: Whole, fake: FakeOpenAI) -> None:
     chat = await it.post()
-    assert it.ledger.since() == ([], [])
+    assert it.ledger.since() == (
+        [
+            "BEGIN IMMEDIATE",
+            "INSERT conversation OR UPDATE",
+            "SELECT COUNT generation BY status, tenant_id, visitor",
+            "INSERT generation",
+            "COMMIT",
+        ],
+        ["dramatiq dispatch enqueue generate", "rate_limit.lua"],
+    )
 
     watching = it.watch(chat)
     await until(lambda: any(channel.loaded.is_set() for channel in it.web.hub._channels.values()))
-    assert it.ledger.since() == ([], [])
+    assert it.ledger.since() == (
+        [
+            "SELECT generation BY id, tenant_id, visitor, deleted_at",
+            "SELECT COUNT generation BY status, enqueue_at, created_at",
+            "SELECT generation BY id",
+        ],
+        ["SUBSCRIBE", "XRANGE"],
+    )
 
     fake.script(Answer(texts=(TOKEN,), fault="hold"))
     answering = asyncio.create_task(it.worker.generator.generate(chat["id"]))
     await fake.until(lambda: fake.calls == 2)
-    await until(lambda: "append.lua" in {each.name for each in it.ledger.monitor.so_far()[it.ledger._commands :]})
-    assert it.ledger.since() == ([], [])
+    await until(lambda: "append.lua" in it.ledger.news())
+    assert it.ledger.since() == (
+        [
+            "UPDATE generation BY id, status, cancel_requested_at, deadline_at",
+            "SELECT generation BY tenant_id, input_hash, finished_at, status, finish_reason, tool_calls, text, deleted_at",
+            "BEGIN IMMEDIATE",
+            "UPDATE generation BY id, run, status, calls",
+            "INSERT provider_call",
+            "COMMIT",
+        ],
+        ["append.lua", "breaker.lua enter"],
+    )
 
     fake.release()
     await asyncio.gather(answering, watching)
-    await until(lambda: it.web.hub.channels == 0)
-    assert it.ledger.since() == ([], [])
+    await until(lambda: "UNSUBSCRIBE" in it.ledger.news())
+    assert it.ledger.since() == (
+        [
+            "UPDATE provider_call BY generation_id, number",
+            "UPDATE generation BY id, run, status",
+            "UPDATE generation BY id",
+        ],
+        ["UNSUBSCRIBE", "append.lua", "append.lua", "breaker.lua recover"],
+    )
 
 
-async def test_a_turn_that_follows_costs_so_many_more(it: Whole) -> None:
+async def test_a_turn_that_follows_costs_two_statements_more(it: Whole) -> None:
     await it.worker.generator.generate((await it.post("thread"))["id"])
     it.ledger.since()
 
     await it.post("thread")
 
-    assert it.ledger.since() == ([], [])
+    statements, commands = it.ledger.since()
+    assert statements == [
+        "BEGIN IMMEDIATE",
+        "INSERT conversation OR UPDATE",
+        "SELECT generation BY conversation_id",
+        "SELECT generation BY conversation_id, status",
+        "SELECT COUNT generation BY status, tenant_id, visitor",
+        "INSERT generation",
+        "COMMIT",
+    ]
+    assert commands == ["dramatiq dispatch enqueue generate", "rate_limit.lua"]
 
 
 def test_a_message_costs_a_command_to_send_one_to_wait_one_to_fetch_and_one_to_acknowledge(redis_url: str) -> None:
