@@ -150,7 +150,7 @@ class Attempts:
         row = asked.row
         if look is None:
             input_hash = self._cache.input_hash(row, asked.route, asked.told.request)
-            earlier = await self._threads.run(self._find, row, asked.route, input_hash)
+            earlier = await self._threads.run(self._find, row, asked.route, input_hash) if input_hash else None
         else:
             input_hash, earlier = look.input_hash, look.earlier
         if earlier is not None:

@@ -5,7 +5,7 @@ is served at once, a stalled one only step by step.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -115,6 +115,11 @@ class GatedRedis:
         self._actor = actor
         self._client = client
 
+    @property
+    def connection_pool(self) -> "_Pool":
+        """Where connections for appends come from."""
+        return _Pool(self._actor, self._client)
+
     def pipeline(self, transaction: bool) -> "_Pipeline":
         return _Pipeline(self._actor, self._client)
 
@@ -125,23 +130,57 @@ class GatedRedis:
         return await self._actor.ask("read", lambda: self._client.xrange(name, **arguments), to_redis=True)
 
 
+class _Pool:
+    def __init__(self, actor: Actor, client: redis.Redis) -> None:
+        self._actor = actor
+        self._client = client
+
+    async def get_connection(self) -> "_Connection":
+        return _Connection(self._actor, self._client)
+
+    async def release(self, connection: "_Connection") -> None:
+        """Nothing is kept of it."""
+
+
+class _Connection:
+    """The commands of one append go and come as one call."""
+
+    def __init__(self, actor: Actor, client: redis.Redis) -> None:
+        self._actor = actor
+        self._client = client
+        self._replies: list[Any] = []
+
+    def pack_commands(self, commands: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        return commands
+
+    async def send_packed_command(self, commands: Sequence[Sequence[Any]], check_health: bool) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        sent = [tuple(command[1:]) for command in commands]
+        for arguments in sent:
+            pipeline.evalsha(*arguments)
+        work = lambda: pipeline.execute(raise_on_error=False)  # noqa: E731
+        self._replies = list(await self._actor.ask("append", work, to_redis=True, commands=sent))
+
+    async def read_response(self) -> Any:
+        reply = self._replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def disconnect(self, nowait: bool) -> None:
+        self._replies.clear()
+
+
 class _Pipeline:
     def __init__(self, actor: Actor, client: redis.Redis) -> None:
         self._actor = actor
         self._pipeline = client.pipeline(transaction=False)
-        self._commands: list[tuple[Any, ...]] = []
-
-    def evalsha(self, *arguments: Any) -> None:
-        self._commands.append(arguments)
-        self._pipeline.evalsha(*arguments)
 
     def xrevrange(self, name: str, *, count: int) -> None:
         self._pipeline.xrevrange(name, count=count)
 
-    async def execute(self, raise_on_error: bool = True) -> Any:
-        kind = "append" if self._commands else "tails"
-        work = lambda: self._pipeline.execute(raise_on_error=raise_on_error)  # noqa: E731
-        return await self._actor.ask(kind, work, to_redis=True, commands=self._commands)
+    async def execute(self) -> Any:
+        return await self._actor.ask("tails", self._pipeline.execute, to_redis=True)
 
 
 def gated_log(actor: Actor, client: redis.Redis) -> EventLog:

@@ -153,7 +153,7 @@ class Protocol(RuleBasedStateMachine):
         self.world.end_call(found, broken=broken)
 
     @precondition(lambda self: self.world.open_generations or len(self.world.generations) < GENERATIONS)
-    @rule(worker=number, generation=number, fault=faults("claim", "append", "still_holds", deadly=True))
+    @rule(worker=number, generation=number, fault=faults("_claim", "append", "still_holds", deadly=True))
     def claim(self, worker: int, generation: int, fault: Fault) -> None:
         self._arm(self._worker(worker), fault)
         found = self.world.open_generations or [self.world.post()]

@@ -130,8 +130,9 @@ class Oracle:
         """A call has been executed."""
         if call.kind == "append":
             self._after_append(actor, call)
-        elif call.error is None and call.kind in ("claim", "restart_run") and call.result is not None:
-            self._confirmed.add((actor.name, call.result.id, call.result.run))
+        elif call.error is None and call.kind in ("_claim", "restart_run") and call.result is not None:
+            row = call.result[0] if call.kind == "_claim" else call.result
+            self._confirmed.add((actor.name, row.id, row.run))
         elif call.error is None and call.kind == "still_holds" and call.result:
             self._confirmed.add((actor.name, *call.commands[0]))
         self.check_rows()

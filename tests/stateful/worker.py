@@ -108,7 +108,7 @@ class Worker(Actor):
 
     #: The kinds of calls that a fault can be armed at.
     KINDS = (
-        "claim",
+        "_claim",
         "_renew_and_beat",
         "still_holds",
         "append",

@@ -10,9 +10,9 @@ from models.admission import admit
 from models.generation import Generation, Status
 from models.route import Route
 from models.settings import Settings
-from models.turn import MAX_TURNS, turns_before
+from models.turn import MAX_TURNS, Turn, turns_before
 from tasks import tokenizer
-from tasks.history import MARKERS, Told, fits, max_input_tokens, tell
+from tasks.history import MARKERS, Told, fits, max_input_tokens, surely_fits, takes_no_time, tell
 from tests.models.rows import ROUTE, changed, other_tenant, request
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -301,3 +301,25 @@ def test_the_local_model_is_told_less_unless_its_route_says_otherwise(settings: 
     )  # a server of one's own
     assert max_input_tokens(Route(model="local:smollm2", max_input_tokens=1500), settings) == 1500
     assert max_input_tokens(Route(model="local:smollm2"), replace(settings, max_input_tokens=500)) == 500
+
+
+# What may be counted on an event loop
+
+
+def test_little_is_counted_at_once_unless_its_encoding_is_still_to_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = Generation(message="x" * 1000, model="gpt-4o-mini")
+    before = Turn(Status.DONE, True, "y" * 600, "z" * 400)
+    tokenizer.encoder(row.model)
+
+    assert takes_no_time(row, ROUTE, [before])
+    assert not takes_no_time(row, ROUTE, [before, before])
+    monkeypatch.setattr(tokenizer, "_loaded", {})
+    assert not takes_no_time(row, ROUTE, [before])
+
+
+def test_a_message_whose_bytes_are_within_the_limit_surely_fits() -> None:
+    assert surely_fits("🙂", ROUTE, 4)
+    assert not surely_fits("🙂", ROUTE, 3)
+    assert fits("🙂" * 2, ROUTE, 7)
