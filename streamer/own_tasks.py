@@ -21,6 +21,9 @@ class OwnTasks:
         self._what = what
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begins `work`. Who wants its result may wait for the task; who leaves does not end it."""
         task = asyncio.create_task(work)
