@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tests.redis_process import RedisProcess
 
-
 #: What everybody must know to talk to it, as in a cluster.
 PASSWORD = "canary-of-redis"
 
