@@ -205,7 +205,7 @@ async def test_a_drawer_that_gets_room_leaves_the_chat_free(kept: FakeService, p
     await page.set_viewport_size({"width": 1000, "height": 740})
     await expect(row(page, "Of tea")).to_be_visible()
     await send(page, "Hello")
-    assert len(kept.requests("POST", "/ai/v1/chat")) == 1
+    assert (await kept.nth(1, "POST", "/ai/v1/chat")).json == {"message": "Hello"}
 
 
 async def test_titles_are_text_whatever_they_hold(fake: FakeService, page: Page) -> None:
