@@ -15,7 +15,10 @@ Two exceptions: what a worker that died held stands in the queue again, before o
 don't see each other and may hand on a few too many.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple
 
 from peewee import Case, fn
@@ -30,7 +33,6 @@ WAITS = 1e12
 
 #: Rows that go on at once at most.
 BATCH = 500
-
 
 #: One of so many slots is kept for tenants that hold little.
 KEPT_PART = 8
@@ -55,22 +57,19 @@ class Rule:
         kept = max(1, self.slots // KEPT_PART)
         return place == 1 or handed < (self.slots if place <= kept else self.slots - kept)
 
-    def at_once(self, handed: int) -> int:
-        """How many of one tenant can go on together at most."""
-        return self.most or max(1, self.slots - handed)
-
 
 def may_go_on(tenant_id: int, settings: Settings) -> bool:
     """Whether one more of the tenant's may go to the broker now. Call it in the transaction that stores it.
 
     One statement: POST waits for it.
     """
-    waits = Generation.enqueue_at >= WAITS
-    of_tenant = (Generation.tenant == tenant_id) & (Generation.visitor >= "") & IS_OPEN  # see models/open_limit.py
+    waits = Generation.enqueue_at == WAITS
+    # The condition on the time, which all fulfil, leads SQLite to the index `generation_open_of_tenant`.
+    of_tenant = (Generation.tenant == tenant_id) & (Generation.enqueue_at <= WAITS) & IS_OPEN
     everyone = Generation.alias()
     counts: Any = (
         Generation.select(
-            fn.COUNT(Generation.id),
+            fn.COUNT(Generation.enqueue_at),
             fn.COUNT(Case(None, [(waits, 1)])),
             everyone.select(fn.COUNT(everyone.enqueue_at)).where(IS_OPEN & (everyone.enqueue_at < WAITS)),
             live_slots(settings.heartbeat_seconds),
@@ -90,7 +89,7 @@ def position(row: Generation) -> int:
         return 1 + int(handed.where(Generation.created_at < row.created_at).count())
     mine = row.__data__["tenant"]
     lines = _lines(row.created_at)
-    own = lines.pop(mine, _Line(0, 0, 0))  # none where it has ended meanwhile
+    own = lines.pop(mine, _Line(0, 0, 0, None))  # none where it has ended meanwhile
     turn = 1 + own.earlier
     place = own.held + turn
     others = sum(min(line.waiting, max(0, place - line.held)) for line in lines.values())
@@ -109,13 +108,13 @@ def take_next(settings: Settings) -> list[str]:
 
     Who calls it enqueues them; a sweeper does so again for what nobody claims.
     """
-    if not Generation.select().where(IS_OPEN & (Generation.enqueue_at >= WAITS)).exists():
+    if not Generation.select().where(IS_OPEN & (Generation.enqueue_at == WAITS)).exists():
         return []
     with database.atomic():
         chosen = _choose(settings)
         rows = returned(
             Generation.update(enqueue_at=now() + settings.reenqueue_seconds)
-            .where(Generation.id.in_(chosen) & (Generation.status == Status.QUEUED) & (Generation.enqueue_at >= WAITS))
+            .where(Generation.id.in_(chosen) & (Generation.status == Status.QUEUED) & (Generation.enqueue_at == WAITS))
             .returning(Generation.id)
             .tuples()
         )
@@ -124,46 +123,61 @@ def take_next(settings: Settings) -> list[str]:
 
 
 def _choose(settings: Settings) -> list[str]:
-    """Whoever holds the fewest is next, as far as the rule goes."""
+    """Whoever holds the fewest is next, as far as the rule goes: first how many of each tenant, then which."""
     lines = _lines()
+    taken = _shares(lines, Rule.of(live_slots(settings.heartbeat_seconds).scalar(), settings))
+    chosen = (
+        (lines[tenant].held + turn, since, row_id)
+        for tenant, count in taken.items()
+        for turn, (row_id, since) in enumerate(_oldest(tenant, count))
+    )
+    return [row_id for _, _, row_id in sorted(chosen)]
+
+
+def _shares(lines: Mapping[int, "_Line"], rule: Rule) -> Counter[int]:
+    """How many of each tenant's go on now. Of tenants that hold as many, the one whose oldest has waited longest is first."""
+    taken: Counter[int] = Counter()
     handed = sum(line.held for line in lines.values())
-    rule = Rule.of(live_slots(settings.heartbeat_seconds).scalar(), settings)
-    turn = fn.ROW_NUMBER().over(partition_by=[Generation.tenant], order_by=[Generation.created_at]).alias("turn")
-    waiting = Generation.select(Generation.id, Generation.tenant, Generation.created_at, turn).where(
-        IS_OPEN & (Generation.enqueue_at >= WAITS)
-    )
-    ranked = waiting.alias("waiting")
-    rows: Any = (
-        Generation.select(ranked.c.id, ranked.c.tenant_id, ranked.c.turn, ranked.c.created_at)
-        .from_(ranked)
-        .where(ranked.c.turn <= rule.at_once(handed))
-        .tuples()
-    )
-    chosen: list[str] = []
-    for place, _, row_id in sorted((lines[tenant].held + turn, since, row_id) for row_id, tenant, turn, since in rows):
-        if len(chosen) == BATCH or not rule.allows(place, handed + len(chosen)):
+    next_ones = [(line.held + 1, line.oldest, tenant) for tenant, line in lines.items() if line.waiting]
+    heapify(next_ones)
+    while next_ones and taken.total() < BATCH:
+        place, oldest, tenant = next_ones[0]
+        if not rule.allows(place, handed + taken.total()):
             break
-        chosen.append(row_id)
-    return chosen
+        taken[tenant] += 1
+        if taken[tenant] < lines[tenant].waiting:
+            heapreplace(next_ones, (place + 1, oldest, tenant))
+        else:
+            heappop(next_ones)
+    return taken
+
+
+def _oldest(tenant: int, count: int) -> list[tuple[str, float]]:
+    """Id and time of the tenant's oldest that wait."""
+    waiting = IS_OPEN & (Generation.tenant == tenant) & (Generation.enqueue_at == WAITS)
+    rows: Any = Generation.select(Generation.id, Generation.created_at).where(waiting)
+    return list(rows.order_by(Generation.created_at).limit(count).tuples())
 
 
 class _Line(NamedTuple):
-    """A tenant's open generations: handed to the broker, waiting in the table, and of these the earlier ones."""
+    """A tenant's open generations: handed to the broker, waiting in the table, of these the earlier ones, and the oldest's time."""
 
     held: int
     waiting: int
     earlier: int
+    oldest: float | None
 
 
 def _lines(since: float = 0.0) -> dict[int, _Line]:
     """Every tenant's line. `since`: what waits from before then is counted as earlier."""
-    waits = Generation.enqueue_at >= WAITS
+    waits = Generation.enqueue_at == WAITS
     counts: Any = (
         Generation.select(
             Generation.tenant,
             fn.COUNT(Case(None, [(Generation.enqueue_at < WAITS, 1)])),
             fn.COUNT(Case(None, [(waits, 1)])),
             fn.COUNT(Case(None, [(waits & (Generation.created_at < since), 1)])),
+            fn.MIN(Case(None, [(waits, Generation.created_at)])),
         )
         .where(IS_OPEN)
         .group_by(Generation.tenant)
