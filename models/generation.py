@@ -197,7 +197,9 @@ Generation.add_index(
     )
 )
 Generation.add_index(
-    Generation.index(Generation.finished_at, Generation.error_code, name="generation_failed", where=IS_FAILED)
+    Generation.index(
+        Generation.finished_at, Generation.error_code, Generation.status, name="generation_failed", where=IS_FAILED
+    )
 )
 
 

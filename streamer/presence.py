@@ -8,6 +8,7 @@ web:<process>    string    its viewers; it ends with its time
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import redis.asyncio
 
@@ -44,8 +45,8 @@ class Presence:
 
     async def others(self) -> tuple[int, int]:
         """(viewers, processes) beside this one, as they last said. Raises one of LOG_AWAY."""
-        names = sorted(each.decode() for each in await self._client.smembers(_ALL))
-        others = [each for each in names if each != self._process]
+        names: Any = await self._client.smembers(_ALL)
+        others = sorted(name for each in names if (name := each.decode()) != self._process)
         if not others:
             return 0, 0
         said = dict(zip(others, await self._client.mget([f"{_ALL}:{each}" for each in others]), strict=True))

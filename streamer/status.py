@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.requests import Request
@@ -39,6 +40,10 @@ POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+
+
+#: What each event says.
+EVENTS: Mapping[str, type[msgspec.Struct]] = {STATUS: StatusReport, Kind.CLOSE: Close}
 
 
 class StatusStream(EventSourceResponse):
@@ -117,9 +122,7 @@ operations = [
         summary="What the service does now, for programs",
         description="Server-sent events: a `status` every 2 s, and a `close` where this connection ends.",
         credentials=[Credential.ADMIN_SESSION, Credential.ADMIN_KEY],
-        answers={
-            200: Answer("The stream.", "text/event-stream", events={STATUS: StatusReport, Kind.CLOSE: Close}),
-        },
+        answers={200: Answer("The stream.", "text/event-stream", events=EVENTS)},
     ),
 ]
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 There = Literal["ok", "away"]
 
 
-class Checks(msgspec.Struct, frozen=True, kw_only=True):
+class StatusChecks(msgspec.Struct, frozen=True, kw_only=True):
     """Whether each part answers. `queue` is the queue's Redis, which may be another than that of the event logs."""
 
     database: There
@@ -48,7 +48,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     at: float
-    checks: Checks
+    checks: StatusChecks
     answers: Answers | None
     queue_messages: int | None
     viewers: Viewers
@@ -104,7 +104,7 @@ class Reporter:
         here = self._hub.viewers
         return StatusReport(
             at=time.time(),
-            checks=Checks(database=_there(figures), redis=_there(others), queue=_there(messages)),
+            checks=StatusChecks(database=_there(figures), redis=_there(others), queue=_there(messages)),
             answers=figures.answers if figures else None,
             queue_messages=messages,
             viewers=Viewers(

@@ -123,7 +123,7 @@ async def test_figures_are_told_and_what_is_wrong_is_said_in_words(chat_page: st
         "aria-label", "Queued 12345, at most 12345; running 200, at most 200"
     )
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme)
         assert await page.evaluate(FAINT) == []
     await page.set_viewport_size({"width": 360, "height": 740})
     assert await page.evaluate("() => document.documentElement.scrollWidth") == 360

@@ -76,7 +76,7 @@ def test_no_other_answers_are_looked_at_for_failures(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: list[tuple[str, Any]] = []
-    execute = database.execute_sql
+    execute: Any = database.execute_sql
 
     def noting(sql: str, parameters: Any = None) -> Any:
         statements.append((sql, parameters))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamer.status_board import StatusBoard
-from streamer.status_report import Checks, StatusReport, Viewers
+from streamer.status_report import StatusChecks, StatusReport, Viewers
 from tests.streamer.eventually import eventually
 from tests.streamer.frames import parse
 
@@ -30,7 +30,7 @@ class Looks:
             raise KeyError("secret")
         return StatusReport(
             at=float(self.count),
-            checks=Checks(database="away", redis="away", queue="away"),
+            checks=StatusChecks(database="away", redis="away", queue="away"),
             answers=None,
             queue_messages=None,
             viewers=Viewers(here=0, everywhere=None, processes=None),
