@@ -32,13 +32,13 @@ export class ReportView {
     const alive = workers?.listed.filter((each) => !each.silent).length;
     const held = answers?.waiting_for_turn;
     const all = viewers.everywhere;
-    this.#tile("queued", number(answers?.queued), held ? `${number(held)} wait for their tenant’s turn` : "no worker has them yet");
+    this.#tile("queued", number(answers?.queued), held ? `${number(held)} by their tenant’s turn` : "no worker yet");
     this.#tile("running", number(answers?.running), workers ? `on ${counted(alive, "worker")}` : "");
     this.#tile("viewers", number(all ?? viewers.here), all == null ? "of this web process alone" : viewers.processes === 1 ? "open streams" : `in ${number(viewers.processes)} web processes`);
     this.#tile("oldest", answers?.oldest_queued_seconds == null ? "–" : duration(answers.oldest_queued_seconds), answers ? (answers.queued ? "waits for a worker" : "nothing waits") : "");
-    this.#tile("depth", number(depth), depth == null ? "" : "messages that no worker has fetched");
+    this.#tile("depth", number(depth), depth == null ? "" : "messages in Redis");
     const newest = failures && Math.min(...failures.codes.map((each) => each.newest_seconds));
-    this.#tile("failed", failures ? number(failures.total) + (failures.more ? "+" : "") : "–", failures ? (failures.total ? `the last ${duration(newest)} ago` : "nothing went wrong") : "");
+    this.#tile("failed", failures ? number(failures.total) + (failures.more ? "+" : "") : "–", failures ? (failures.total ? `last one ${duration(newest)} ago` : "nothing went wrong") : "");
     byId("failed").classList.toggle("bad", Boolean(failures?.total));
   }
 
