@@ -187,3 +187,21 @@ async def test_the_page_is_everybodys_and_may_do_little() -> None:
         assert "unsafe" not in policy
         again = await client.get("/admin/status", headers={"if-none-match": page.headers["etag"]})
         assert isinstance(again, httpx.Response)
+
+
+async def test_a_stream_that_hangs_is_cut_in_the_end(
+    quick: Settings, admin_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with web_server(replace(quick, web_drain_seconds=0.2)) as web:
+        asked = asyncio.Event()
+
+        async def hanging(_: Any) -> bool:
+            asked.set()
+            return await asyncio.Event().wait()
+
+        monkeypatch.setattr(web.services.auth, "still_good", hanging)
+        response = await web.get(EVENTS, cookie(web, admin_key))
+        await asked.wait()
+    await response.broken_off()  # the server has ended by now
+    await response.close()
+    assert web.services.board.watchers == 0
