@@ -1,5 +1,7 @@
 /** Two lines over the last minutes: what is queued, and what runs. */
 
+import { number } from "./words.js";
+
 const SPAN_SECONDS = 300;
 const WIDTH = 300;
 const HEIGHT = 100;
@@ -29,7 +31,7 @@ export class Chart {
     const highest = niceAbove(Math.max(1, ...this.#points.flatMap((point) => [point.queued ?? 0, point.running ?? 0])));
     queued.setAttribute("d", this.#path("queued", now, highest));
     running.setAttribute("d", this.#path("running", now, highest));
-    most.textContent = String(highest);
+    most.textContent = number(highest);
     const last = this.#points.at(-1);
     const peak = (name) => Math.max(...this.#points.map((point) => point[name] ?? 0));
     const words = last && `Queued ${last.queued ?? "unknown"}, at most ${peak("queued")}; running ${last.running ?? "unknown"}, at most ${peak("running")}`;
@@ -46,7 +48,7 @@ export class Chart {
       }
       const x = WIDTH * (1 - (now - point.at) / SPAN_SECONDS);
       const y = HEIGHT - 0.5 - (HEIGHT - 1) * (point[name] / highest);
-      path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+      path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}${pen === "M" ? "h0" : ""}`; // a point alone is a dot
       pen = "L";
     }
     return path;

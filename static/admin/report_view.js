@@ -32,7 +32,7 @@ export class ReportView {
     const alive = workers?.listed.filter((each) => !each.silent).length;
     const held = answers?.waiting_for_turn;
     const all = viewers.everywhere;
-    this.#tile("queued", number(answers?.queued), held ? `${number(held)} by their tenant’s turn` : "no worker yet");
+    this.#tile("queued", number(answers?.queued), held ? `${number(held)} wait for their turn` : "no worker yet");
     this.#tile("running", number(answers?.running), workers ? `on ${counted(alive, "worker")}` : "");
     this.#tile("viewers", number(all ?? viewers.here), all == null ? "of this web process alone" : viewers.processes === 1 ? "open streams" : `in ${number(viewers.processes)} web processes`);
     this.#tile("oldest", answers?.oldest_queued_seconds == null ? "–" : duration(answers.oldest_queued_seconds), answers ? (answers.queued ? "waits for a worker" : "nothing waits") : "");
@@ -79,9 +79,8 @@ function workerRow(worker) {
   const state = worker.silent ? "silent" : "alive";
   const dot = element("span", { className: `dot ${state}`, "aria-hidden": "true" });
   const heartbeat = `${duration(worker.heartbeat_seconds)} ago${worker.silent ? ", silent" : ""}`;
-  const cells = [worker.host, String(worker.pid), number(worker.running), heartbeat, duration(worker.up_seconds)];
-  const [host, ...others] = cells;
-  return element("tr", { className: state, title: worker.id }, element("th", { scope: "row" }, dot, host), ...others.map((each) => element("td", {}, each)));
+  const others = [heartbeat, number(worker.running), String(worker.pid), duration(worker.up_seconds)];
+  return element("tr", { className: state, title: worker.id }, element("th", { scope: "row" }, dot, worker.host), ...others.map((each) => element("td", {}, each)));
 }
 
 function troublesOf({ checks, workers }) {
