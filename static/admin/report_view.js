@@ -32,7 +32,7 @@ export class ReportView {
     const alive = workers?.listed.filter((each) => !each.silent).length;
     const held = answers?.waiting_for_turn;
     const all = viewers.everywhere;
-    this.#tile("queued", number(answers?.queued), held ? `${number(held)} wait for their turn` : "no worker yet");
+    this.#tile("queued", number(answers?.queued), held ? `${number(held)} wait for their turn` : "waiting for a worker");
     this.#tile("running", number(answers?.running), workers ? `on ${counted(alive, "worker")}` : "");
     this.#tile("viewers", number(all ?? viewers.here), all == null ? "of this web process alone" : viewers.processes === 1 ? "open streams" : `in ${number(viewers.processes)} web processes`);
     this.#tile("oldest", answers?.oldest_queued_seconds == null ? "–" : duration(answers.oldest_queued_seconds), answers ? (answers.queued ? "waits for a worker" : "nothing waits") : "");
