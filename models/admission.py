@@ -7,11 +7,11 @@ from peewee import IntegrityError
 
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
-from models.dispatch import may_go_on
+from models.dispatch import WAITS, may_go_on
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
-from models.generation import IS_OPEN, WAITS, Generation, Status, find_owned
+from models.generation import IS_OPEN, Generation, Status, find_owned
 from models.identifiers import uuid7
-from models.open_limit import check_open, count_open
+from models.open_limit import check_open
 from models.prepared import insert, prepared
 from models.route import OnProviderBroken, Route, split
 from models.settings import Settings
@@ -108,8 +108,7 @@ def _create(
     conversation: Conversation | None = None,
     parent: str | None = None,
 ) -> Generation:
-    under_way = count_open(request.tenant_id, request.visitor)
-    check_open(request.tenant_id, request.visitor, under_way, settings)
+    check_open(request.tenant_id, request.visitor, settings)
     row = Generation(
         id=uuid7(),
         tenant=request.tenant_id,
@@ -123,7 +122,7 @@ def _create(
         bypass_cache=request.bypass_cache,
         created_at=time,
         status=Status.QUEUED,
-        enqueue_at=time + settings.reenqueue_seconds if may_go_on(under_way, settings) else WAITS,
+        enqueue_at=time + settings.reenqueue_seconds if may_go_on(request.tenant_id, settings) else WAITS,
         **_policy(request, settings, time),
     )
     insert(row)

@@ -6,7 +6,7 @@ from peewee import Case, fn
 
 from models.database import read_now
 from models.errors import Overloaded, RateLimited
-from models.generation import IS_OPEN, WAITS, Generation
+from models.generation import IS_OPEN, Generation
 from models.prepared import prepared
 from models.settings import Settings
 
@@ -15,21 +15,21 @@ RETRY_SECONDS = 5.0
 
 
 class Open(NamedTuple):
-    """Open generations: of a visitor, of the whole tenant, of the tenant's those that wait for its turn, and of everybody."""
+    """Open generations: of a visitor, of the whole tenant, and of everybody."""
 
     of_visitor: int
     of_tenant: int
-    waiting: int
     of_all: int
 
 
-def check_open(tenant_id: int, visitor: str, under_way: Open, settings: Settings) -> None:
+def check_open(tenant_id: int, visitor: str, settings: Settings) -> None:
     """Raises RateLimited where one more would be too many for its visitor or tenant, Overloaded where for the service.
 
-    `under_way` was counted in the transaction that stores it.
+    Call it in the transaction that stores it.
 
     Without a visitor it is a server's: what the whole tenant may have is its only limit.
     """
+    under_way = count_open(tenant_id, visitor)
     of_visitor = under_way.of_visitor
     if visitor and of_visitor >= settings.max_open_per_visitor:
         raise _refusal(
@@ -48,7 +48,7 @@ def check_open(tenant_id: int, visitor: str, under_way: Open, settings: Settings
 
 
 def count_open(tenant_id: int, visitor: str) -> Open:
-    """All counts that decide whether one more may come, and go on, in one statement."""
+    """All counts that decide whether one more may come, in one statement."""
     (counts,) = _counts(tenant_id=tenant_id, visitor=visitor).fetchall()
     return Open(*counts)
 
@@ -56,10 +56,9 @@ def count_open(tenant_id: int, visitor: str) -> Open:
 @prepared
 def _counts(tenant_id: Any, visitor: Any) -> Any:
     mine = Case(None, [(Generation.visitor == visitor, 1)])
-    waits = Case(None, [(Generation.enqueue_at >= WAITS, 1)])
     everybody = Generation.alias()
     of_all = everybody.select(fn.COUNT(everybody.enqueue_at)).where(IS_OPEN)
-    counts = (fn.COUNT(mine), fn.COUNT(Generation.visitor), fn.COUNT(waits), of_all)
+    counts = (fn.COUNT(mine), fn.COUNT(Generation.visitor), of_all)
     return Generation.select(*counts).where(_of_tenant(tenant_id))
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from models import admission
 from models.admission import Admitted
+from models.dispatch import WAITS
 from models.errors import RateLimited, RequestError, Unavailable
 from models.event_log import LOG_AWAY
-from models.generation import WAITS
 from models.kill_point import reach
 from models.rate_limit import Limit, Window, window_key
 from streamer.services import Services

@@ -15,12 +15,12 @@ from redis.exceptions import ResponseError
 
 from models.database import database, now, read_now
 from models.database_threads import DatabaseThreads
-from models.dispatch import take_next
+from models.dispatch import WAITS, take_next
 from models.ending import Ending, end_unheld, is_unsaid, mark_published
 from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, WorkerCrashed
 from models.event import Usage
 from models.event_log import LOG_AWAY, EventLog, connect_redis
-from models.generation import ENDED, IS_OPEN, WAITS, Generation, Status
+from models.generation import ENDED, IS_OPEN, Generation, Status
 from models.identifiers import random_name
 from models.ownership import put_back
 from models.periodic import claim_turn

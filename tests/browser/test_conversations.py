@@ -8,11 +8,10 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.running_service import running_service
+from tests.browser.shelf import GONE
 from tests.browser.visitor import last_text, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-GONE = "That conversation was deleted. This is a new one."
 
 #: Seconds within which a visitor's requests are counted where a test strikes that limit.
 WINDOW_SECONDS = 5
@@ -132,6 +131,7 @@ async def test_a_turn_of_another_browser_comes_in_and_the_conversation_goes_on_a
     await begin(page, quick_page, "Said here")
     await elsewhere.goto(quick_page)
     await opener(elsewhere, "Said here").click()
+    await expect(shown(elsewhere)).to_have_text(["Said here"])  # until then nothing can be sent
     await ask(elsewhere, "Said there")
     await look_again(page)
     await expect(shown(page)).to_have_text(["Said here", "Said there"])

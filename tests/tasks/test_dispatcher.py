@@ -7,8 +7,9 @@ import pytest
 
 from models.admission import admit
 from models.database_threads import DatabaseThreads
+from models.dispatch import WAITS
 from models.errors import Unavailable
-from models.generation import WAITS, Status
+from models.generation import Status
 from models.settings import Settings
 from tasks.broker import Queue
 from tasks.dispatcher import Dispatcher
