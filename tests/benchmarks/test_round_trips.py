@@ -155,6 +155,7 @@ async def test_a_request_costs_so_many_statements_and_commands_and_no_more(it: W
             "BEGIN IMMEDIATE",
             "INSERT conversation OR UPDATE",
             "SELECT COUNT generation BY status, tenant_id, visitor",
+            "SELECT COUNT generation BY status, enqueue_at, heartbeat_at, tenant_id",
             "INSERT generation",
             "COMMIT",
         ],
@@ -214,6 +215,7 @@ async def test_a_turn_that_follows_costs_two_statements_more(it: Whole) -> None:
         "SELECT generation BY conversation_id",
         "SELECT generation BY conversation_id, status",
         "SELECT COUNT generation BY status, tenant_id, visitor",
+        "SELECT COUNT generation BY status, enqueue_at, heartbeat_at, tenant_id",
         "INSERT generation",
         "COMMIT",
     ]

@@ -87,11 +87,9 @@ def test_counting_looks_at_the_open_ones_alone(
     assert count_open(tenant_id(), "visitor") == Open(of_visitor=2, of_tenant=3, of_all=3)
     sql, parameters, *_ = seen[-1]
     plan = [step[3] for step in execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()]
-    assert plan == [
-        "SEARCH t1 USING INDEX generation_open_of_visitor (tenant_id=? AND visitor>?)",
-        "SCALAR SUBQUERY 1",
-        "SCAN t2 USING INDEX generation_open",
-    ]
+    of_tenant, _, of_all = plan
+    assert of_tenant == "SEARCH t1 USING INDEX generation_open_of_visitor (tenant_id=? AND visitor>?)"
+    assert of_all.startswith("SCAN t2 USING INDEX generation_open")
 
 
 def test_the_service_takes_so_many_and_no_more_of_all_tenants(settings: Settings) -> None:
