@@ -6,6 +6,7 @@ import sys
 COMMANDS = {
     "first_token": "from a POST to the first text, beside peers",
     "round_trips": "statements, Redis commands and milliseconds of one request",
+    "cold_call": "a provider call on a new connection, and on a kept one",
     "churn": "memory and descriptors of a web process while viewers come and go",
     "install_litellm": "installs the peer that first_token compares with",
 }

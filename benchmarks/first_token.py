@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found += runner.run(run_once(run, plan, names, given.tokens, given.token_ms))
     asked = {"tokens": given.tokens, "token_ms": given.token_ms, **{key: getattr(plan, key) for key in plan.__slots__}}
-    write(given.out, about, loads, asked, found)
+    write(given.out, about, loads, asked, found, docs=given.docs)
     print(f"figures in {given.out}/first_token.json, .md and .svg")
     return 1 if any(each.failed for each in found) else 0
 
@@ -173,4 +173,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=16, help="of each answer")
     parser.add_argument("--token-ms", type=float, default=10, help="between two tokens")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--docs", action="store_true", help="also writes the figures into docs/performance.md")
     return parser

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.bars import Bars, Panel, bars
 from benchmarks.figures import Figures, Quantiles
+from benchmarks.page import PICTURES, insert
 
 NAMES = {
     "provider": "the provider asked directly",
@@ -24,9 +25,15 @@ SHADES = [("p50", "#1f6feb"), ("p95", "#79b8ff"), ("p99", "#b35900")]
 
 
 def write(
-    out: Path, about: Mapping[str, str], loads: Sequence[str], asked: Mapping[str, Any], found: Sequence[Figures]
+    out: Path,
+    about: Mapping[str, str],
+    loads: Sequence[str],
+    asked: Mapping[str, Any],
+    found: Sequence[Figures],
+    *,
+    docs: bool,
 ) -> None:
-    """All three files into the folder `out`."""
+    """All three files into the folder `out`; with `docs`, tables and picture into the documentation, too."""
     out.mkdir(parents=True, exist_ok=True)
     scenes = {
         "one": "1 request at a time",
@@ -41,8 +48,12 @@ def write(
         "figures": [_plain(each) for each in found],
     }
     (out / "first_token.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-    (out / "first_token.md").write_text("\n".join(_page(about, loads, scenes, found)) + "\n")
-    (out / "first_token.svg").write_text(_picture(scenes, found))
+    lines, picture = _page(about, loads, scenes, found), _picture(scenes, found)
+    (out / "first_token.md").write_text("\n".join(lines) + "\n")
+    (out / "first_token.svg").write_text(picture)
+    if docs:
+        insert("first_token", lines)
+        (PICTURES / "first_token.svg").write_text(picture)
 
 
 def _plain(figures: Figures) -> dict[str, Any]:

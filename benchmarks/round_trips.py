@@ -18,6 +18,7 @@ import uvloop
 
 from benchmarks.client import Connections, Timeline, one_by_one, request, watch, whole
 from benchmarks.commands import Command, monitored
+from benchmarks.page import insert
 from benchmarks.process import Process
 from benchmarks.provider_process import ProviderProcess
 from benchmarks.service import Service
@@ -189,7 +190,9 @@ def main(arguments: list[str]) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks round_trips", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    out: Path = parser.parse_args(arguments).out
+    parser.add_argument("--docs", action="store_true", help="also writes the figures into docs/performance.md")
+    given = parser.parse_args(arguments)
+    out: Path = given.out
     page: list[str] = []
     figures: dict[str, object] = {}
     for title, conversation in (("A first message", None), ("A message that follows", "thread")):
@@ -202,4 +205,6 @@ def main(arguments: list[str]) -> int:
     (out / "round_trips.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     (out / "round_trips.md").write_text("\n".join(page[1:]) + "\n")
     print("\n".join(page[1:]))
+    if given.docs:
+        insert("round_trips", page[1:])
     return 0

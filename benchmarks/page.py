@@ -1,0 +1,17 @@
+"""The figures in `docs/performance.md`, each between two marks that bear its command's name."""
+
+from collections.abc import Sequence
+
+from benchmarks.process import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+PICTURES = ROOT / "docs" / "pictures"
+
+
+def insert(name: str, lines: Sequence[str]) -> None:
+    """Puts the lines in the place of what stood between the marks."""
+    begin, end = (f"<!-- {name}: {mark} -->\n" for mark in ("begin", "end"))
+    head, _, rest = PAGE.read_text().partition(begin)
+    _, found, tail = rest.partition(end)
+    assert found, f"{PAGE} has no marks for {name}"
+    PAGE.write_text(head + begin + "\n".join(["", *lines, "", ""]) + end + tail)
