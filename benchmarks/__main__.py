@@ -15,9 +15,9 @@ COMMANDS = {
 def main() -> int:
     """Returns the exit code."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print("usage: python -m benchmarks COMMAND …\n", file=sys.stderr)
-        print("\n".join(f"  {name:<14} {about}" for name, about in COMMANDS.items()), file=sys.stderr)
-        return 2
+        print("usage: python -m benchmarks COMMAND …\n")
+        print("\n".join(f"  {name:<16} {about}" for name, about in COMMANDS.items()))
+        return 2 if len(sys.argv) > 1 else 0
     module = importlib.import_module(f"benchmarks.{sys.argv[1]}")
     return int(module.main(sys.argv[2:]))
 
