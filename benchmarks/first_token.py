@@ -140,7 +140,7 @@ async def run_once(run: int, plan: Plan, names: Sequence[str], tokens: int, toke
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0 where nothing failed."""
+    """Returns the exit code: 0 where no request to the service failed."""
     given = _parser().parse_args(arguments)
     names = [name for name in SUBJECTS if name in given.subjects.split(",")]
     if "litellm" in names and not litellm_proxy.is_installed():
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
     asked = {"tokens": given.tokens, "token_ms": given.token_ms, **{key: getattr(plan, key) for key in plan.__slots__}}
     write(given.out, about, loads, asked, found, docs=given.docs)
     print(f"figures in {given.out}/first_token.json, .md and .svg")
-    return 1 if any(each.failed for each in found) else 0
+    return 1 if any(each.failed for each in found if each.subject != "litellm") else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--subjects", default="provider,streamer,stock,litellm", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--singles", type=int, default=25, help="requests one after the other")
     parser.add_argument("--burst", type=int, default=100, help="requests that begin together")
-    parser.add_argument("--bursts", type=int, default=3)
+    parser.add_argument("--bursts", type=int, default=2)
     parser.add_argument("--rate", type=float, default=50, help="requests a second")
     parser.add_argument("--seconds", type=float, default=10, help="for how long")
     parser.add_argument("--tokens", type=int, default=16, help="of each answer")
