@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.bars import Bars, Panel, bars
 from benchmarks.figures import Figures, Quantiles
-from benchmarks.page import PICTURES, insert
+from benchmarks.page import PICTURES, insert, warning
 
 NAMES = {
     "provider": "the provider asked directly",
@@ -20,9 +20,6 @@ NAMES = {
 }
 
 OURS = "streamer"
-
-#: The load average of a minute beyond which a machine is not quiet.
-QUIET_LOAD = 1.0
 
 SHADES = [("p50", "#1f6feb"), ("p95", "#79b8ff"), ("p99", "#b35900")]
 
@@ -71,8 +68,7 @@ def _page(
 ) -> list[str]:
     runs = " · ".join(loads)
     lines = [", ".join(f"{name} {value}" for name, value in about.items()), f"Load averages before the runs: {runs}."]
-    if float(loads[0].split(" ")[0]) > QUIET_LOAD:
-        lines.append("**Other programs were running: these are no figures of a quiet machine.**")
+    lines += warning(loads[0])
     for scene, title in scenes.items():
         lines += ["", f"**{title}**: our own part, ms, a figure for each run", ""]
         lines += ["| | p50 | p95 | p99 | p50 beside ours | failed |", "|---|---|---|---|---|---|"]

@@ -18,7 +18,8 @@ import uvloop
 
 from benchmarks.client import Connections, Timeline, one_by_one, request, watch, whole
 from benchmarks.commands import Command, monitored
-from benchmarks.page import insert
+from benchmarks.figures import load_average
+from benchmarks.page import insert, warning
 from benchmarks.process import Process
 from benchmarks.provider_process import ProviderProcess
 from benchmarks.service import Service
@@ -193,7 +194,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--docs", action="store_true", help="also writes the figures into docs/performance.md")
     given = parser.parse_args(arguments)
     out: Path = given.out
-    page: list[str] = []
+    load = load_average()
+    page: list[str] = ["", f"Load averages before it: {load}.", *warning(load)]
     figures: dict[str, object] = {}
     for title, conversation in (("A first message", None), ("A message that follows", "thread")):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
