@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from peewee import IntegrityError
 
-from models.conversation import Conversation, conversation_of
-from models.database import database, read_now
+from models.conversation import Conversation, conversation_of, touch
+from models.database import database, read_now, shut_out
 from models.dispatch import WAITS, may_go_on
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
 from models.generation import IS_OPEN, Generation, Status, find_owned
@@ -63,11 +63,15 @@ def admit(request: Request, settings: Settings) -> Admitted:
     Overloaded where too many wait or run; then nothing is stored.
     """
     try:
-        with database.atomic():
-            return find_repeated(request) or _insert(request, settings)
-    except IntegrityError:  # another process stored the same key, or opened the conversation, meanwhile
-        with database.atomic():
-            return find_repeated(request) or _insert(request, settings)
+        return _admit(request, settings)
+    except (IntegrityError, Conversation.DoesNotExist):  # another process opened or deleted the conversation meanwhile
+        return _admit(request, settings)
+
+
+def _admit(request: Request, settings: Settings) -> Admitted:
+    with database.atomic():
+        shut_out(f"tenant {request.tenant_id}")
+        return find_repeated(request) or _insert(request, settings)
 
 
 def find_repeated(request: Request) -> Admitted | None:
@@ -83,10 +87,11 @@ def find_repeated(request: Request) -> Admitted | None:
         return None
     if found.body_hash != request.body_hash:
         raise IdempotencyMismatch
-    conversation = found.conversation
-    if conversation is None:
+    conversation_id = found.__data__["conversation"]
+    if conversation_id is None:
         return Admitted(found, "", fresh=False)
-    if conversation.deleted_at is not None:
+    conversation = Conversation.get_or_none(Conversation.id == conversation_id)
+    if conversation is None or conversation.deleted_at is not None:
         raise NotFound
     return Admitted(found, conversation.name, fresh=False)
 
@@ -94,22 +99,25 @@ def find_repeated(request: Request) -> Admitted | None:
 def _insert(request: Request, settings: Settings) -> Admitted:
     if request.direct is not None:
         check_open(request.tenant_id, request.visitor, settings)
-        return Admitted(_create(request, settings), "", fresh=True)
+        return Admitted(_create(request, settings, read_now()), "", fresh=True)
     conversation, parent = _place(request)
+    time = read_now()
+    touch(conversation, time)
     busy = Generation.get_or_none((Generation.conversation == conversation) & IS_OPEN)
     if busy is not None:
         raise ConversationBusy(generation_id=busy.id)
     check_open(request.tenant_id, request.visitor, settings)
-    generation = _create(request, settings, conversation, parent)
-    conversation.updated_at = generation.created_at
-    conversation.save(only=[Conversation.updated_at])
+    generation = _create(request, settings, time, conversation, parent)
     return Admitted(generation, conversation.name, fresh=True)
 
 
 def _create(
-    request: Request, settings: Settings, conversation: Conversation | None = None, parent: str | None = None
+    request: Request,
+    settings: Settings,
+    time: float,
+    conversation: Conversation | None = None,
+    parent: str | None = None,
 ) -> Generation:
-    time = read_now()
     return Generation.create(
         id=uuid7(),
         tenant=request.tenant_id,

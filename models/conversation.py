@@ -52,6 +52,17 @@ def conversation_of(tenant_id: int, visitor: str, name: str, message: str) -> Co
     return found
 
 
+def touch(conversation: Conversation, time: float) -> None:
+    """Moves it to the head of the list. Until the transaction ends nobody deletes it.
+
+    Raises Conversation.DoesNotExist where it was deleted since it was read.
+    """
+    there = (Conversation.id == conversation.id) & Conversation.deleted_at.is_null()
+    if not Conversation.update(updated_at=time).where(there).execute():
+        raise Conversation.DoesNotExist
+    conversation.updated_at = time
+
+
 def find_conversation(tenant_id: int, visitor: str, name: str) -> Conversation | None:
     """The visitor's conversation of that name; a stranger's, a deleted and a missing one are alike."""
     found: Conversation | None = Conversation.get_or_none(is_theirs(tenant_id, visitor) & (Conversation.name == name))

@@ -8,7 +8,7 @@ from typing import Any
 
 from peewee import Case, fn
 
-from models.database import database, now, read_now, returned
+from models.database import database, now, read_now, returned, shut_out
 from models.generation import IS_OPEN, Generation, Status
 from models.settings import Settings
 
@@ -69,6 +69,7 @@ def take_next(settings: Settings) -> list[str]:
     if not Generation.select().where(IS_OPEN & (Generation.enqueue_at >= WAITS)).exists():
         return []
     with database.atomic():
+        shut_out("dispatch")
         chosen = _choose(share(settings))
         rows = returned(
             Generation.update(enqueue_at=now() + settings.reenqueue_seconds)
@@ -83,13 +84,6 @@ def take_next(settings: Settings) -> list[str]:
 def _choose(most: int) -> list[str]:
     """Round robin: every tenant's next, then every tenant's one after that, as far as each one's places go."""
     waits = Generation.enqueue_at >= WAITS
-    counts: Any = (
-        Generation.select(Generation.tenant, fn.COUNT(Generation.id), fn.COUNT(Case(None, [(waits, 1)])))
-        .where(IS_OPEN)
-        .group_by(Generation.tenant)
-        .tuples()
-    )
-    handed = {tenant: total - waiting for tenant, total, waiting in counts}
     turn = fn.ROW_NUMBER().over(partition_by=[Generation.tenant], order_by=[Generation.created_at]).alias("turn")
     waiting = Generation.select(Generation.id, Generation.tenant, Generation.created_at, turn).where(IS_OPEN & waits)
     ranked = waiting.alias("waiting")
@@ -100,4 +94,18 @@ def _choose(most: int) -> list[str]:
         .order_by(ranked.c.turn, ranked.c.created_at)
         .tuples()
     )
-    return [row_id for row_id, tenant, turn_of_row in rows if turn_of_row <= most - handed[tenant]][:BATCH]
+    chosen = list(rows)
+    handed = _handed()  # read last: what was admitted meanwhile has taken its place
+    return [row_id for row_id, tenant, turn_of_row in chosen if turn_of_row <= most - handed.get(tenant, 0)][:BATCH]
+
+
+def _handed() -> dict[int, int]:
+    """How many of each tenant with open generations the broker holds."""
+    waits = Generation.enqueue_at >= WAITS
+    counts: Any = (
+        Generation.select(Generation.tenant, fn.COUNT(Generation.id), fn.COUNT(Case(None, [(waits, 1)])))
+        .where(IS_OPEN)
+        .group_by(Generation.tenant)
+        .tuples()
+    )
+    return {tenant: total - waiting for tenant, total, waiting in counts}

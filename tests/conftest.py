@@ -1,11 +1,10 @@
-"""The real parts that tests share: a Redis of the session's own, emptied for each test, and a database for each test."""
+"""The real parts that tests share: a Redis and a Postgres of the session's own, emptied for each test, or SQLite for each."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import redis
@@ -13,19 +12,17 @@ from peewee import Database
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from models import postgres as postgres_store
+from models import sqlite
 from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.errors import SettingInvalid
 from models.settings import Settings
 from streamer.redis_server import find_redis_server
+from tests.missing import missing
 from tests.order import make_scheduler, mix
-
-
-def missing(what: str) -> NoReturn:
-    """Skips a test whose machine lacks something; in CI that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+from tests.postgres_server import PostgresServer, shared_postgres
+from tests.store import ROOMS, STORES, Lock, TestDatabase
 
 
 def redis_server_binary() -> str:
@@ -61,17 +58,60 @@ def redis_url(redis_socket: Path) -> str:
     return f"unix://{redis_socket}?db=0"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running Postgres. Without one on this machine the test is skipped; in CI it fails."""
+    server = shared_postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def test_database(postgres: PostgresServer) -> Iterator[TestDatabase]:
+    """The migrated database of all tests of this runner."""
+    url = postgres.make("tests")
+    connect(Settings(database_url=url), migrating=True)
+    found = TestDatabase(postgres, url)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def store(request: pytest.FixtureRequest) -> str:
+    """Which store the test runs on."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, store: str) -> str:
+    """What DATABASE_URL says: nothing means SQLite in the data folder. A Postgres is migrated and empty."""
+    return request.getfixturevalue("test_database").empty() if store == "postgres" else ""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
     """The defaults, in a data folder of the test's own."""
-    return Settings(data=str(tmp_path))
+    return Settings(data=str(tmp_path), database_url=database_url)
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     """An empty database with all tables."""
-    bound = connect(settings, migrating=True)
+    bound = connect(settings, migrating=not settings.database_url)
     yield bound
+    bound.close()
+
+
+@pytest.fixture
+def lock(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lock]:
+    """What can keep everybody else from the database; for it the service's statements wait no longer than a moment."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(postgres_store, "LOCK_SECONDS", 0.01)
+    database.close()
+    bound = connect(settings)
+    found = Lock(settings)
+    yield found
+    found.close()
     bound.close()
 
 
@@ -80,6 +120,13 @@ def threads(database: Database) -> Iterator[DatabaseThreads]:
     threads = DatabaseThreads(2)
     yield threads
     threads.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What touches the store in these rooms is shown on both."""
+    room = metafunc.definition.nodeid.startswith(ROOMS)
+    if room and "database" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("one_store"):
+        metafunc.parametrize("store", STORES, indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
