@@ -126,6 +126,11 @@ def truncate_wal() -> bool:
     return database.obj.truncate_wal() if isinstance(database.obj, TurnTakingSqlite) else True
 
 
+def is_there(settings: Settings) -> bool:
+    """Whether there is a database to look at; of a Postgres only trying tells more. Raises SettingInvalid."""
+    return is_postgres(settings.database_url) or sqlite_path(settings).exists()
+
+
 def sqlite_path(settings: Settings) -> Path:
     """The file of the database, whether it is there or not. Raises SettingInvalid."""
     url = settings.database_url

@@ -1,5 +1,6 @@
 """Postgres: a connection a thread, opened on first use, left when it is lost, and never waited for without an end."""
 
+import re
 import select
 import time
 from typing import Any
@@ -23,6 +24,8 @@ SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
 
 #: Seconds for which nobody tries again to reach a server that did not answer: else each request would wait for that in its turn.
 REST_SECONDS = 1.0
+
+_PORTS = re.compile(r"[\d,]*")
 
 _NO_ADDRESS = (
     "DATABASE_URL is no address of a Postgres: postgresql://user:password@host:5432/database, "
@@ -110,7 +113,8 @@ def open_postgres(url: str, *, bounded: bool = True) -> Postgres:
         given = conninfo_to_dict(url)
     except psycopg.Error:
         raise SettingInvalid(_NO_ADDRESS) from None
-    if "@" in str(given.get("host", "")) or not given.get("dbname"):  # the rest of a password, else
+    host, port, name = (str(given.get(key) or "") for key in ("host", "port", "dbname"))
+    if not name or "@" in host + name or not _PORTS.fullmatch(port):  # else a part of a password would be told as one of these
         raise SettingInvalid(_NO_ADDRESS)
     ours = {
         "options": " ".join(part for part in (given.get("options"), _bounds() if bounded else "") if part),
@@ -137,7 +141,7 @@ def _bounds() -> str:
 
 def is_victim(error: OperationalError) -> bool:
     """Whether the server undid a transaction for the sake of another one: nothing of it was stored, and it may come again."""
-    return isinstance(next(iter(error.args), None), errors.DeadlockDetected | errors.SerializationFailure)
+    return isinstance(getattr(error, "orig", None), errors.DeadlockDetected | errors.SerializationFailure)
 
 
 def address_of(database: Postgres) -> str:
