@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from peewee import IntegrityError
+from peewee import DoesNotExist, IntegrityError
 
 from models.conversation import Conversation, conversation_of, touch
 from models.database import database, read_now, shut_out
@@ -64,7 +64,7 @@ def admit(request: Request, settings: Settings) -> Admitted:
     """
     try:
         return _admit(request, settings)
-    except (IntegrityError, Conversation.DoesNotExist):  # another process opened or deleted the conversation meanwhile
+    except (IntegrityError, DoesNotExist):  # another process opened or deleted the conversation meanwhile
         return _admit(request, settings)
 
 

@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from peewee import SQL, AutoField, DoubleField, ForeignKeyField, TextField
+from peewee import SQL, AutoField, DoesNotExist, DoubleField, ForeignKeyField, TextField
 
 from models.database import Table, read_now
 from models.tenant import Tenant
@@ -55,11 +55,11 @@ def conversation_of(tenant_id: int, visitor: str, name: str, message: str) -> Co
 def touch(conversation: Conversation, time: float) -> None:
     """Moves it to the head of the list. Until the transaction ends nobody deletes it.
 
-    Raises Conversation.DoesNotExist where it was deleted since it was read.
+    Raises DoesNotExist where it was deleted since it was read.
     """
     there = (Conversation.id == conversation.id) & Conversation.deleted_at.is_null()
     if not Conversation.update(updated_at=time).where(there).execute():
-        raise Conversation.DoesNotExist
+        raise DoesNotExist
     conversation.updated_at = time
 
 

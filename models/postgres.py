@@ -69,8 +69,10 @@ class Postgres(PostgresqlDatabase):
 
         A connection that nothing was asked of has nothing to say but its end.
         """
-        connection = self._state.conn
-        if connection is not None and (connection.closed or _has_something_to_read(connection)):
+        if self.is_closed():
+            return
+        connection = self.connection()  # type: ignore[no-untyped-call]
+        if connection.closed or _has_something_to_read(connection):
             self.close()
 
 
@@ -114,10 +116,12 @@ def open_postgres(url: str, *, bounded: bool = True) -> Postgres:
     except psycopg.Error:
         raise SettingInvalid(_NO_ADDRESS) from None
     host, port, name = (str(given.get(key) or "") for key in ("host", "port", "dbname"))
-    if not name or "@" in host + name or not _PORTS.fullmatch(port):  # else a part of a password would be told as one of these
+    if (
+        not name or "@" in host + name or not _PORTS.fullmatch(port)
+    ):  # else a part of a password would be told as one of these
         raise SettingInvalid(_NO_ADDRESS)
     ours = {
-        "options": " ".join(part for part in (given.get("options"), _bounds() if bounded else "") if part),
+        "options": " ".join(str(part) for part in (given.get("options"), _bounds() if bounded else "") if part),
         "client_encoding": "utf8",
         "application_name": "streamer",
         "connect_timeout": CONNECT_SECONDS,

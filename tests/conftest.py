@@ -22,7 +22,7 @@ from streamer.redis_server import find_redis_server
 from tests.missing import missing
 from tests.order import make_scheduler, mix
 from tests.postgres_server import PostgresServer, shared_postgres
-from tests.store import ROOMS, STORES, Lock, TestDatabase
+from tests.store import ROOMS, STORES, Lock, TestDatabase, closed_afterwards
 
 
 def redis_server_binary() -> str:
@@ -83,9 +83,13 @@ def store(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, store: str) -> str:
+def database_url(request: pytest.FixtureRequest, store: str) -> Iterator[str]:
     """What DATABASE_URL says: nothing means SQLite in the data folder. A Postgres is migrated and empty."""
-    return request.getfixturevalue("test_database").empty() if store == "postgres" else ""
+    if store == "sqlite":
+        yield ""
+        return
+    with closed_afterwards():
+        yield request.getfixturevalue("test_database").empty()
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ class PostgresServer:
     def make(self, name: str, template: str = "template0") -> str:
         """A new database, as the template is. Returns its address."""
         with self.connection() as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
 

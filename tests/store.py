@@ -1,11 +1,15 @@
 """The two stores that the tests of models and tasks run on, and what a test does to the clock of the second."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+import pytest
 
 from models.database import database, sqlite_path
+from models.postgres import Postgres
 from models.settings import Settings
 from tests.postgres_server import PostgresServer
 
@@ -87,6 +91,23 @@ class TestDatabase:
 
     def _one(self, sql: str) -> Any:
         return self._connection.execute(sql.encode()).fetchone()
+
+
+@contextlib.contextmanager
+def closed_afterwards() -> Iterator[None]:
+    """Closes whatever connections the block has opened and left open, as threads do that end by themselves."""
+    opened: list[psycopg.Connection[Any]] = []
+    connect = Postgres._connect
+
+    def noted(self: Postgres) -> psycopg.Connection[Any]:
+        opened.append(connect(self))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Postgres, "_connect", noted)
+        yield
+    for connection in opened:
+        connection.close()
 
 
 def shift_clock(seconds: float) -> None:

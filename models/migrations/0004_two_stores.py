@@ -23,4 +23,4 @@ def up(migrator: Any, db: Any) -> None:
 
     db.create_tables([HostClaim])
     if isinstance(db, PostgresqlDatabase):
-        db.execute_sql(_CLOCK)
+        db.execute_sql(_CLOCK)  # type: ignore[no-untyped-call]

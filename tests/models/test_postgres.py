@@ -54,7 +54,9 @@ def short(settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch) ->
 def end_connections(postgres: PostgresServer) -> None:
     """As an administrator does, or a restart."""
     with postgres.connection() as other:
-        other.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'streamer'")
+        other.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'streamer'"
+        )
 
 
 # Its schema
