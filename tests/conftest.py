@@ -129,7 +129,8 @@ def threads(database: Database) -> Iterator[DatabaseThreads]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What touches the store in these rooms is shown on both."""
     room = metafunc.definition.nodeid.startswith(ROOMS)
-    if room and "database" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("one_store"):
+    used = {"database", "store"} <= set(metafunc.fixturenames)
+    if room and used and not metafunc.definition.get_closest_marker("one_store"):
         metafunc.parametrize("store", STORES, indirect=True)
 
 

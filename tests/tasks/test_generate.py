@@ -494,6 +494,7 @@ async def test_a_run_that_is_overtaken_unseen_stores_nothing_at_its_end(
     assert calls(row) == [(1, "done", None)]  # it cost money all the same
 
 
+@pytest.mark.one_store  # the time that connections take is not its time
 async def test_a_deadline_keeps_what_was_said(
     worker: Worker, settings: Settings, log: EventLog, fake: FakeOpenAI
 ) -> None:

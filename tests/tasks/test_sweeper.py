@@ -694,6 +694,7 @@ async def test_a_row_that_cannot_be_swept_does_not_hold_up_the_others(
 # What it costs
 
 
+@pytest.mark.one_store
 async def test_no_statement_of_a_sweep_reads_the_whole_table(
     sweeper: Sweeper, settings: Settings, database: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
