@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 from peewee import OperationalError
 
+from models import admission
 from models import postgres as module
+from models.admission import admit
 from models.clock import boot_clock
-from models.conversation import Conversation
+from models.conversation import Conversation, touch
 from models.database import _migrate, connect, database, execute, keep_clock, migration_names, now, read_now, shut_out
 from models.database_threads import DatabaseThreads
+from models.erasure import mark_deleted
 from models.errors import SettingInvalid, Unavailable
-from models.generation import Generation
+from models.generation import Generation, Status
 from models.periodic import Schedule
 from models.postgres import Postgres, address_of, is_victim, open_postgres
 from models.settings import Settings
 from models.tenant import Tenant, first_tenant
-from tests.models.rows import queued
+from tests.models.rows import changed, queued, request, tenant_id
 from tests.models.test_database import TABLES
 from tests.postgres_server import PostgresServer
 from tests.store import shift_clock
@@ -325,6 +328,28 @@ def test_who_shuts_out_others_is_alone_until_its_transaction_ends() -> None:
             first_tenant()
         waiting.result(60)
     assert seen == [0, 1]
+
+
+@pytest.mark.usefixtures("database")
+def test_who_asks_in_a_conversation_that_is_deleted_at_that_moment_begins_another(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = changed(admit(request(conversation="talk"), settings).generation, status=Status.DONE)
+
+    def deleted_before(conversation: Conversation, time: float) -> None:
+        def delete() -> None:
+            mark_deleted(tenant_id(), "visitor", "talk")
+            database.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(delete).result(60)
+        touch(conversation, time)
+
+    monkeypatch.setattr(admission, "touch", deleted_before)
+    found = admit(request(conversation="talk"), settings)
+
+    assert (found.conversation, found.generation.parent) == ("talk", None)
+    assert found.generation.conversation != first.conversation
 
 
 # What it stores
