@@ -16,6 +16,9 @@ from models.postgres import is_victim
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: The pauses before work comes again that was undone for the sake of another transaction.
+VICTIM_PAUSES_SECONDS = (0.01, 0.1)
+
 #: Seconds beyond which a statement counts as a sign of an unhealthy database: renewals may have been late.
 SLOW_SECONDS = 1.0
 
@@ -76,13 +79,15 @@ class DatabaseThreads:
 
 
 def _carry_out(work: Callable[[], R]) -> R:
-    """Work that was undone for the sake of another transaction comes again, once.
+    """Work that was undone for the sake of another transaction comes again, when that has had the time to get on.
 
     All work is one transaction, or statements that may be repeated.
     """
-    try:
-        return work()
-    except OperationalError as error:
-        if not is_victim(error):
-            raise
-        return work()
+    for pause_seconds in VICTIM_PAUSES_SECONDS:
+        try:
+            return work()
+        except OperationalError as error:
+            if not is_victim(error):
+                raise
+            time.sleep(pause_seconds)
+    return work()
