@@ -17,10 +17,10 @@ from models.errors import SettingInvalid
 SCHEMES = ("postgresql://", "postgres://")
 
 #: Seconds to reach a server; of one statement; of its wait for a lock; of a transaction whose process says nothing.
-CONNECT_SECONDS, STATEMENT_SECONDS, LOCK_SECONDS, IDLE_SECONDS = 5, 10, 5, 10
+CONNECT_SECONDS, STATEMENT_SECONDS, LOCK_SECONDS, IDLE_SECONDS = 3, 5, 3, 10
 
 #: Seconds without an answer after which a server counts as gone: a live one has ended the statement by then.
-SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
+SILENCE_SECONDS = STATEMENT_SECONDS + 1.0
 
 #: Seconds for which nobody tries again to reach a server that did not answer: else each request would wait for that in its turn.
 REST_SECONDS = 1.0

@@ -76,6 +76,9 @@ class PostgresServer:
             nobody = pwd.getpwnam("nobody")
             self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            if not all(folder.stat().st_mode & 0o001 for folder in (self._programs, *self._programs.parents)):
+                copied = shutil.copytree(self._programs.parent, self.folder / "programs")
+                self._programs = copied / self._programs.name
 
     def url(self, name: str) -> str:
         """The address of a database, the same over all lives of the server."""

@@ -175,7 +175,7 @@ def test_what_the_address_says_goes_before_what_we_say() -> None:
     given = open_postgres(url).connect_params
 
     assert (given["connect_timeout"], given["application_name"]) == ("9", "mine")
-    assert given["options"].startswith("-c work_mem=8MB -c statement_timeout=10000 ")
+    assert given["options"].startswith("-c work_mem=8MB -c statement_timeout=5000 ")
     assert open_postgres("postgresql://host/db", bounded=False).connect_params["options"] == ""
 
 
