@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.api_key import ApiKey, find_key, public_id_of, verify_key
 from models.database import connect, database, is_there
+from models.errors import SettingInvalid
 from models.secret import SECRET_LENGTH, Secret
 from models.settings import Settings, env_name
 from streamer.doctor.check import Finding, failed, ok, warning
@@ -118,7 +119,10 @@ def api_key(settings: Settings) -> Iterator[Finding]:
 def _has_keys(settings: Settings) -> bool:
     if not is_there(settings):
         return False
-    connect(settings)
+    try:
+        connect(settings)
+    except SettingInvalid:  # the line `database` or `migrations` says so
+        return False
     with database.connection_context():
         return bool(ApiKey.select().exists())
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models.settings import Settings
+from streamer.doctor import files, store
 from streamer.doctor import postgres as module
-from streamer.doctor import store
 from streamer.doctor.check import Verdict
 from streamer.doctor.command import doctor
 from tests.postgres_server import PostgresServer
@@ -36,6 +36,7 @@ def test_tables_that_are_missing_are_told(postgres: PostgresServer, at: Callable
 
     assert only(store.store, settings).verdict is Verdict.OK
     assert only(store.migrations, settings).change == "`streamer migrate`"
+    assert only(files.secret, settings).verdict is Verdict.OK
 
 
 def test_a_server_that_is_away_is_told_without_its_password(
