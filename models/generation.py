@@ -31,6 +31,9 @@ OPEN = (Status.QUEUED, Status.RUNNING)
 IS_OPEN = SQL("status IN ('queued', 'running')")
 """The condition of the partial indexes: a query that says it in these words, without parameters, is served by them."""
 
+IS_FAILED = SQL("status = 'error'")
+"""The condition of `generation_failed`, likewise."""
+
 ENDED = (Status.DONE, Status.INCOMPLETE, Status.ERROR, Status.CANCELLED)
 
 
@@ -191,6 +194,11 @@ Generation.add_index(
         Generation.finished_at,
         name="generation_cache",
         where=SQL("status = 'done' AND input_hash IS NOT NULL"),
+    )
+)
+Generation.add_index(
+    Generation.index(
+        Generation.finished_at, Generation.error_code, Generation.status, name="generation_failed", where=IS_FAILED
     )
 )
 

@@ -1,6 +1,7 @@
 """One Chromium for all tests, a fresh page for each. A page that logs an error, or breaks its policy, fails its test."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -83,10 +84,20 @@ async def bench(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest.fixture(scope="package")
-def chat_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def up_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture(scope="package")
+def chat_page(up_folder: Path) -> Iterator[str]:
     """The address that a real `streamer up` prints. Its demo takes some seconds for an answer; see ROUTES for others."""
-    folder = tmp_path_factory.mktemp("up")
-    (folder / "routes.toml").write_text(ROUTES)
-    settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(folder / "routes.toml")}
-    with running_service(folder, **settings) as address:
+    (up_folder / "routes.toml").write_text(ROUTES)
+    settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(up_folder / "routes.toml")}
+    with running_service(up_folder, **settings) as address:
         yield address
+
+
+@pytest.fixture
+def admin_key(chat_page: str, up_folder: Path) -> str:
+    """The first API key of that service."""
+    return (up_folder / "service" / "api_key").read_text().strip()
