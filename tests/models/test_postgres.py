@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from peewee import OperationalError
+from psycopg.errors import DeadlockDetected
 
 from models import admission
 from models import postgres as module
@@ -297,6 +298,21 @@ def test_one_of_two_that_wait_for_each_other_is_undone_and_comes_again() -> None
 
     assert [row.next_at for row in Schedule.select()] == [2.0, 2.0]
     assert len(tries) > 4, "nobody was undone"
+    threads.close()
+
+
+@pytest.mark.usefixtures("database")
+def test_what_is_undone_again_and_again_is_given_up() -> None:
+    threads = DatabaseThreads(1)
+    tries: list[int] = []
+
+    def undone() -> None:
+        tries.append(1)
+        raise OperationalError(DeadlockDetected())
+
+    with pytest.raises(Unavailable):
+        threads.call(undone)
+    assert len(tries) == 3
     threads.close()
 
 
