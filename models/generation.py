@@ -190,6 +190,15 @@ Generation.add_index(
 Generation.add_index(
     Generation.index(
         Generation.tenant,
+        Generation.enqueue_at,
+        Generation.created_at,
+        name="generation_open_of_tenant",
+        where=IS_OPEN,
+    )
+)
+Generation.add_index(
+    Generation.index(
+        Generation.tenant,
         Generation.input_hash,
         Generation.finished_at,
         name="generation_cache",

@@ -158,7 +158,8 @@ class Settings:
     max_open: int = setting(20_000, "generations of all tenants that wait or run", minimum=1)
     max_in_broker_per_tenant: int = setting(
         0,
-        "generations of one tenant that the queue and its workers hold; 0: half of STREAMER_WORKER_THREADS",
+        "generations of one tenant that the queue and its workers hold; 0: as many as workers have slots, of which an eighth "
+        "is kept for tenants that hold few",
         minimum=0,
     )
     max_key_requests: int = setting(600, "requests of one API key to /v1 in its window", minimum=1)

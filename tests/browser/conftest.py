@@ -10,6 +10,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.fake_service import FakeService
 from tests.browser.running_service import running_service
+from tests.browser.shelf import TEA, TWO, row
 
 #: Milliseconds for whatever is waited for: a machine that does much else at the same time is slow, not wrong.
 PATIENCE_MS = 15_000
@@ -71,6 +72,15 @@ async def fake(page: Page) -> AsyncIterator[FakeService]:
         await page.goto(service.origin)
         await page.get_by_label("Message").wait_for()
         yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def kept(fake: FakeService, page: Page) -> FakeService:
+    """A service that has conversations; the page lists them."""
+    fake.lists, fake.conversations = [TWO], [TEA]
+    await page.goto(f"{fake.origin}/history")
+    await expect(row(page, "Of tea")).to_be_visible()
+    return fake
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="package")

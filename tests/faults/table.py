@@ -19,10 +19,9 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 
 def _cell(result: dict[str, Any]) -> str:
-    if "skipped" in result:
-        return "skipped"
-    told = "; ".join(f"{name} {value}" for name, value in result["figures"].items())
-    return told if result["holds"] else f"**fails**: {result['why']}"
+    if result["holds"]:
+        return "; ".join(f"{name} {value}" for name, value in result["figures"].items())
+    return f"{'not shown' if result['holds'] is None else '**fails**'}: {result['why']}"
 
 
 if __name__ == "__main__":
