@@ -116,9 +116,8 @@ def open_postgres(url: str, *, bounded: bool = True) -> Postgres:
     except psycopg.Error:
         raise SettingInvalid(_NO_ADDRESS) from None
     host, port, name = (str(given.get(key) or "") for key in ("host", "port", "dbname"))
-    if (
-        not name or "@" in host + name or not _PORTS.fullmatch(port)
-    ):  # else a part of a password would be told as one of these
+    # Else a part of a password that has special characters would be told as one of these.
+    if not name or "@" in host + name or not _PORTS.fullmatch(port):
         raise SettingInvalid(_NO_ADDRESS)
     ours = {
         "options": " ".join(str(part) for part in (given.get("options"), _bounds() if bounded else "") if part),
