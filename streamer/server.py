@@ -12,6 +12,7 @@ import uvicorn
 
 from models.database import connect
 from models.errors import SettingInvalid
+from models.host_claim import check_host
 from models.kill_point import check_kill_point
 from models.settings import Settings
 from streamer.app import Application, create_app
@@ -79,6 +80,7 @@ def serve(settings: Settings, inherited: int | None = None) -> int:
     """
     check_kill_point(settings)
     connect(settings)
+    check_host()
     load_checked_routes(settings)  # a wrong file is told in one line here, not by the lifespan
     app = create_app(settings)
     with listening_socket(settings) if inherited is None else socket.socket(fileno=inherited) as listening:

@@ -15,6 +15,7 @@ from dramatiq.middleware import Middleware
 from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
+from models.host_claim import check_host
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
 from models.route import split
@@ -124,6 +125,7 @@ def work(settings: Settings) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread starts: they inherit it
     check_kill_point(settings)
     connect(settings)
+    check_host()
     threads = DatabaseThreads(settings.database_threads)
     queue = Queue(broker_url(settings))
     state = WorkerState(settings, threads, queue)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamer.cli import _parser
-from tests.conftest import missing
 from tests.docs.pages import blocks, commands
+from tests.missing import missing
 from tests.packaging.dockerfile import stages
 
 PAGES = ("operations.md", "tour.md")

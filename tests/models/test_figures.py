@@ -72,6 +72,7 @@ def test_of_very_many_failures_the_newest_are_counted(settings: Settings, monkey
     assert all(isinstance(each, FailureCount) for each in found.codes)
 
 
+@pytest.mark.one_store
 def test_no_other_answers_are_looked_at_for_failures(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

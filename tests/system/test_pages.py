@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.docs.pages import blocks
+from tests.missing import missing
 from tests.system.product import COMMAND, Product
 
 MARK = "==== end of a block ===="

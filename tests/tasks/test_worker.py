@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from models import database as database_module
-from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.ending import terminal_event
 from models.errors import SettingInvalid
@@ -32,6 +29,7 @@ from tasks.broker import Queue
 from tasks.worker import WorkerState
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.models.rows import queued, reread
+from tests.store import Lock
 from tests.tasks.waiting import frames_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -204,28 +202,23 @@ async def test_a_cancel_reaches_the_worker_before_its_next_renewal(
 
 
 async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, lock: Lock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
-    bound = connect(settings, migrating=True)
     row = queued(settings)
     threads = DatabaseThreads(1)
     queue = Queue(broker_url(settings))
     state = WorkerState(settings, threads, queue)
-    lock = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
+    lock.take()
 
     await state.generate(row.id)
 
-    lock.execute("ROLLBACK")
-    lock.close()
+    lock.give()
     assert f"generation {row.id} broke off" in caplog.text
     assert "hello" not in caplog.text
     assert reread(row).status == Status.QUEUED
     await state.close()
     queue.close()
     threads.close()
-    bound.close()
 
 
 # What is told before anything runs
