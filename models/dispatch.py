@@ -11,8 +11,8 @@ One tenant alone has seven eighths of all slots; who comes then starts at once, 
 table and goes on as others end: whoever holds the fewest is next, each tenant's oldest first, so that those who want more than
 there is come to hold the same. Slots are those that live workers tell; where none does, one worker's are assumed.
 
-Two exceptions: what a worker that died held stands in the queue again, before others; and on Postgres, POSTs at the same moment
-don't see each other and may hand on a few too many.
+Two exceptions: what a worker that died held stands in the queue again, before others; and on Postgres, what several tenants post
+at the same moment may be handed on by a few too many, as they don't see each other.
 """
 
 from collections import Counter
