@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from peewee import OperationalError
+from psycopg.errors import DeadlockDetected
 
 from models import admission
 from models import postgres as module
@@ -211,7 +212,7 @@ def test_a_transaction_whose_connection_is_lost_has_stored_nothing(postgres: Pos
 def test_who_stood_still_in_a_transaction_is_told_and_holds_up_nobody(
     postgres: PostgresServer, short: Callable[..., Postgres]
 ) -> None:
-    bound = short(IDLE_SECONDS=0.05)
+    bound = short(IDLE_SECONDS=0.2)
 
     def stand_still() -> None:
         with bound.atomic():
@@ -242,7 +243,8 @@ def test_a_server_that_may_only_be_read_counts_as_away(settings: Settings, datab
 
 
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(short: Callable[..., Postgres]) -> None:
-    short(STATEMENT_SECONDS=0.05)
+    bound = short()
+    bound.execute_sql("SET statement_timeout = 50")
 
     with pytest.raises(OperationalError, match="statement timeout"):
         execute("SELECT pg_sleep(60)")
@@ -252,9 +254,10 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(short: Callable[
 def test_a_server_that_stands_still_is_given_up_and_then_not_waited_for_again(
     postgres: PostgresServer, short: Callable[..., Postgres]
 ) -> None:
-    short(SILENCE_SECONDS=0.2, CONNECT_SECONDS=2, REST_SECONDS=3600)
-    execute("SELECT 1")
+    bound = short(CONNECT_SECONDS=2, REST_SECONDS=3600)
+    connection: Any = bound.connection()  # type: ignore[no-untyped-call]
     postgres.freeze()
+    connection.silence_seconds = 0.1
     try:
         with pytest.raises(OperationalError, match="timeout"):
             execute("SELECT 1")
@@ -264,7 +267,7 @@ def test_a_server_that_stands_still_is_given_up_and_then_not_waited_for_again(
             execute("SELECT 1")
     finally:
         postgres.thaw()
-    short(REST_SECONDS=0)
+    short(CONNECT_SECONDS=30, SILENCE_SECONDS=60)
     assert execute("SELECT 1").fetchone() == (1,)
 
 
@@ -297,6 +300,21 @@ def test_one_of_two_that_wait_for_each_other_is_undone_and_comes_again() -> None
 
     assert [row.next_at for row in Schedule.select()] == [2.0, 2.0]
     assert len(tries) > 4, "nobody was undone"
+    threads.close()
+
+
+@pytest.mark.usefixtures("database")
+def test_what_is_undone_again_and_again_is_given_up() -> None:
+    threads = DatabaseThreads(1)
+    tries: list[int] = []
+
+    def undone() -> None:
+        tries.append(1)
+        raise OperationalError(DeadlockDetected())
+
+    with pytest.raises(Unavailable):
+        threads.call(undone)
+    assert len(tries) == 3
     threads.close()
 
 
