@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 
 import dramatiq
 from dramatiq.asyncio import get_event_loop_thread
@@ -17,7 +17,7 @@ from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
-from models.route import split
+from models.route import Route, split
 from models.secret import load_secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
@@ -50,10 +50,7 @@ class WorkerState(Middleware):
         self.settings = settings
         self.threads = threads
         self.routes = load_checked_routes(settings)
-        self.registry = Registry(settings)
-        for route in self.routes.values():
-            for name in sorted(route.providers):
-                self.registry.provider(name)  # a wrong setting is told now, not to a visitor
+        self.registry = registry_of(self.routes, settings)
         self.holdings = Holdings(settings, threads)
         self._client = connect_redis(redis_url(settings))
         self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)
@@ -108,6 +105,24 @@ class WorkerState(Middleware):
         await self.registry.aclose()
         await self._client.aclose()
         await self._listening.aclose()
+
+
+def registry_of(routes: Mapping[str, Route], settings: Settings) -> Registry:
+    """The providers of all routes. Raises SettingInvalid: a wrong setting is told now, not to a visitor."""
+    registry = Registry(settings)
+    for route in routes.values():
+        for name in sorted(route.providers):
+            registry.provider(name)
+    return registry
+
+
+def check(settings: Settings) -> None:
+    """Raises SettingInvalid for whatever would keep a worker from starting."""
+    check_kill_point(settings)
+    connect(settings)
+    for each in (redis_url, broker_url, load_secret):
+        each(settings)
+    registry_of(load_checked_routes(settings), settings)
 
 
 def run_in_loop(work: Coroutine[object, object, None]) -> None:

@@ -1,5 +1,10 @@
 """The worker's end of the queue: woken by what comes, it takes no more than it can start, and loses nothing."""
 
+import contextlib
+import logging
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +19,9 @@ from dramatiq.errors import ConnectionClosed
 from tasks import wake_consumer
 from tasks.broker import ACTOR, QUEUE, Queue, make_broker
 from tasks.wake_consumer import WakeBroker, WakeConsumer
+from tests.redis_process import RedisProcess
+from tests.streamer.eventually import eventually
+from tests.streamer.processes import ROOT
 from tests.tasks.waiting import until
 
 IDLE_MS = 4000  # below the client's 5 s
@@ -184,27 +192,35 @@ def test_two_queues_share_what_a_worker_can_start(broker: WakeBroker, queue: Que
 # What it must not lose
 
 
-def test_what_a_dead_worker_held_comes_back_and_what_it_ended_does_not(
-    new_broker: Callable[[], WakeBroker], queue: Queue, monkeypatch: pytest.MonkeyPatch
+async def test_what_a_killed_worker_held_comes_back_once_and_what_it_ended_does_not(
+    broker: WakeBroker, queue: Queue, queue_url: str, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.0)
+    broker.heartbeat_timeout = 1
     for word in ("ended", "running", "prefetched"):
         queue.enqueue(word)
-    dead = consume(new_broker(), prefetch=3)
-    dead.ack(take(dead))
-    take(dead)  # the third is in its cache
+    command = [sys.executable, "-m", "tests.tasks.queue_process", queue_url]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert [killed.stdout.readline().strip() for _ in range(2)] == ["ended", "running"]
+        await until(
+            lambda: server.hlen(f"queue:{QUEUE}.msgs") == 2 and queue.length() == 0
+        )  # it holds the third as well
+        killed.kill()
+        assert (killed.wait(30), killed.stdout.read()) == (-signal.SIGKILL, "")
 
-    living = new_broker()
-    living.heartbeat_timeout = 1
-    consumer = consume(living, prefetch=3)
-    found: list[str] = []
+    consumer = consume(broker, prefetch=3)
+    found = []
     while len(found) < 2:
-        message = next(consumer)
-        found += [] if message is None else [message.args[0]]
+        if (message := next(consumer)) is not None:
+            found.append(message)
 
-    assert sorted(found) == ["prefetched", "running"]
+    assert sorted(message.args[0] for message in found) == ["prefetched", "running"]
     assert next(consumer) is None
+    for message in found:
+        consumer.ack(message)
+    assert (queue.length(), server.hlen(f"queue:{QUEUE}.msgs")) == (0, 0)
 
 
 def test_after_a_reconnection_nobody_is_dead_for_a_while(new_broker: Callable[[], WakeBroker], queue: Queue) -> None:
@@ -216,8 +232,8 @@ def test_after_a_reconnection_nobody_is_dead_for_a_while(new_broker: Callable[[]
 
     consumer = consume(back)
 
-    assert not back.maintenance_is_due()
     assert next(consumer) is None
+    assert not back.maintenance_is_due()
     assert queue.length() == 0
 
 
@@ -245,19 +261,38 @@ def test_an_acknowledgement_that_failed_is_held_on_and_not_reclaimed(
     assert again.outstanding_message_count == 0
 
 
-def test_a_redis_that_is_away_is_told_in_the_word_that_dramatiq_waits_for(
-    broker: WakeBroker, monkeypatch: pytest.MonkeyPatch
+def test_while_redis_is_away_there_are_no_messages_and_the_same_consumer_goes_on_soon_after(
+    broker: WakeBroker, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Dramatiq would make a new consumer after 3 s, whatever is set here.
+    assert wake_consumer.AWAY_PAUSE_SECONDS == 0.5
+    monkeypatch.setattr(wake_consumer, "AWAY_PAUSE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, wake_consumer.__name__)
+    queue.enqueue("before")
+    queue.enqueue("after")
     consumer = consume(broker)
-    monkeypatch.setattr(broker.client.connection_pool, "get_connection", _refused)
-    with pytest.raises(ConnectionClosed):
-        next(consumer)
-    with pytest.raises(ConnectionClosed):
-        consume(broker)
+    held = take(consumer)
+    consumer.message_cache.clear()  # the reply that brought the second was lost
+    broker.let_go(QUEUE, broker.held[QUEUE] - {held.options["redis_message_id"]})
+
+    with monkeypatch.context() as outage:
+        outage.setattr(broker.client.connection_pool, "get_connection", _refused)
+        assert [next(consumer) for _ in range(3)] == [None] * 3
+        assert next(consume(broker)) is None  # a worker that starts meanwhile waits as well
+        with pytest.raises(ConnectionClosed):  # Dramatiq tries these again
+            consumer.ack(held)
+
+    assert take(consumer).args == ("after",)
+    assert not broker.maintenance_is_due()
+    consumer.ack(held)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"the queue {QUEUE} is away (ConnectionError): its messages wait"] * 2 + [
+        f"the queue {QUEUE} is back"
+    ]
 
 
 def _refused(*arguments: object, **named: object) -> None:
-    raise redis.ConnectionError("refused")
+    raise redis.ConnectionError("refused: canary")
 
 
 def test_messages_whose_delivery_was_lost_come_again(broker: WakeBroker, queue: Queue) -> None:
@@ -316,6 +351,82 @@ async def test_a_worker_runs_what_is_sent_and_what_was_delayed(broker: WakeBroke
     finally:
         worker.stop()
     assert ran == ["now", "late"]
+
+
+@pytest.fixture
+def restarted(own_redis: RedisProcess) -> Iterator[RedisProcess]:
+    """A Redis that keeps what it holds through a kill."""
+    own_redis.start("--appendonly", "yes", "--appendfsync", "always")
+    yield own_redis
+
+
+@contextlib.contextmanager
+def running_worker(url: str, run: Callable[[str], None], threads: int) -> Iterator[WakeBroker]:
+    """A worker with so many threads, in this process; its messages call `run`."""
+    broker = make_broker(url, connections=threads + 10)
+    dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=broker)(run)
+    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=200, worker_threads=threads)
+    worker.queue_prefetch = threads
+    worker.start()
+    try:
+        yield broker
+    finally:
+        worker.stop()
+        broker.close()
+        broker.client.close()
+
+
+async def test_an_outage_that_is_longer_than_the_heartbeats_timeout_lets_nothing_run_twice(
+    restarted: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.1)
+    url = restarted.url.replace("db=0", "db=1")
+    ran: list[str] = []
+    may_end = threading.Event()
+
+    def run(word: str) -> None:
+        ran.append(word)
+        may_end.wait(60)
+
+    words = [f"g{number}" for number in range(6)]
+    with (
+        contextlib.closing(Queue(url)) as queue,
+        running_worker(url, run, 3) as one,
+        running_worker(url, run, 3) as two,
+    ):
+        for word in words:
+            queue.enqueue(word)
+        await eventually(lambda: len(ran) == 6)
+        with redis.Redis.from_url(url) as client:  # as if it had begun 12 s ago: nobody has beaten since
+            beats: Any = client.zrange("queue:__heartbeats__", 0, -1, withscores=True)
+            client.zadd("queue:__heartbeats__", {name: score - 12_000 for name, score in beats})
+        restarted.kill()
+        restarted.start("--appendonly", "yes", "--appendfsync", "always")
+        looked = counted_looks(monkeypatch)
+        await eventually(lambda: {one.broker_id, two.broker_id} <= looked)
+        may_end.set()
+        with redis.Redis.from_url(url) as client:
+            await eventually(lambda: client.hlen(f"queue:{QUEUE}.msgs") == 0)
+            assert queue.length() == 0
+
+    assert sorted(ran) == words
+    assert one.heartbeat_timeout < 12_000
+
+
+def counted_looks(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The ids of the brokers that look after what dead workers held, from now on."""
+    found: set[str] = set()
+    asked = WakeBroker._should_do_maintenance
+
+    def ask(broker: WakeBroker, command: str) -> int:
+        looks = asked(broker, command)
+        if looks:
+            found.add(broker.broker_id)
+        return looks
+
+    monkeypatch.setattr(WakeBroker, "_should_do_maintenance", ask)
+    return found
 
 
 # The end
