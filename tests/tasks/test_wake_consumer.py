@@ -1,10 +1,6 @@
 """The worker's end of the queue: woken by what comes, it takes no more than it can start, and loses nothing."""
 
-import contextlib
 import logging
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +15,6 @@ from dramatiq.errors import ConnectionClosed
 from tasks import wake_consumer
 from tasks.broker import ACTOR, QUEUE, Queue, make_broker
 from tasks.wake_consumer import WakeBroker, WakeConsumer
-from tests.redis_process import RedisProcess
-from tests.streamer.eventually import eventually
-from tests.streamer.processes import ROOT
 from tests.tasks.waiting import until
 
 IDLE_MS = 4000  # below the client's 5 s
@@ -192,37 +185,6 @@ def test_two_queues_share_what_a_worker_can_start(broker: WakeBroker, queue: Que
 # What it must not lose
 
 
-async def test_what_a_killed_worker_held_comes_back_once_and_what_it_ended_does_not(
-    broker: WakeBroker, queue: Queue, queue_url: str, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.0)
-    broker.heartbeat_timeout = 1
-    for word in ("ended", "running", "prefetched"):
-        queue.enqueue(word)
-    command = [sys.executable, "-m", "tests.tasks.queue_process", queue_url]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        assert [killed.stdout.readline().strip() for _ in range(2)] == ["ended", "running"]
-        await until(
-            lambda: server.hlen(f"queue:{QUEUE}.msgs") == 2 and queue.length() == 0
-        )  # it holds the third as well
-        killed.kill()
-        assert (killed.wait(30), killed.stdout.read()) == (-signal.SIGKILL, "")
-
-    consumer = consume(broker, prefetch=3)
-    found = []
-    while len(found) < 2:
-        if (message := next(consumer)) is not None:
-            found.append(message)
-
-    assert sorted(message.args[0] for message in found) == ["prefetched", "running"]
-    assert next(consumer) is None
-    for message in found:
-        consumer.ack(message)
-    assert (queue.length(), server.hlen(f"queue:{QUEUE}.msgs")) == (0, 0)
-
-
 def test_after_a_reconnection_nobody_is_dead_for_a_while(new_broker: Callable[[], WakeBroker], queue: Queue) -> None:
     queue.enqueue("g")
     silent = consume(new_broker())
@@ -351,82 +313,6 @@ async def test_a_worker_runs_what_is_sent_and_what_was_delayed(broker: WakeBroke
     finally:
         worker.stop()
     assert ran == ["now", "late"]
-
-
-@pytest.fixture
-def restarted(own_redis: RedisProcess) -> Iterator[RedisProcess]:
-    """A Redis that keeps what it holds through a kill."""
-    own_redis.start("--appendonly", "yes", "--appendfsync", "always")
-    yield own_redis
-
-
-@contextlib.contextmanager
-def running_worker(url: str, run: Callable[[str], None], threads: int) -> Iterator[WakeBroker]:
-    """A worker with so many threads, in this process; its messages call `run`."""
-    broker = make_broker(url, connections=threads + 10)
-    dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=broker)(run)
-    worker = dramatiq.Worker(broker, queues={QUEUE}, worker_timeout=200, worker_threads=threads)
-    worker.queue_prefetch = threads
-    worker.start()
-    try:
-        yield broker
-    finally:
-        worker.stop()
-        broker.close()
-        broker.client.close()
-
-
-async def test_an_outage_that_is_longer_than_the_heartbeats_timeout_lets_nothing_run_twice(
-    restarted: RedisProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 2.0)
-    monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.1)
-    url = restarted.url.replace("db=0", "db=1")
-    ran: list[str] = []
-    may_end = threading.Event()
-
-    def run(word: str) -> None:
-        ran.append(word)
-        may_end.wait(60)
-
-    words = [f"g{number}" for number in range(6)]
-    with (
-        contextlib.closing(Queue(url)) as queue,
-        running_worker(url, run, 3) as one,
-        running_worker(url, run, 3) as two,
-    ):
-        for word in words:
-            queue.enqueue(word)
-        await eventually(lambda: len(ran) == 6)
-        with redis.Redis.from_url(url) as client:  # as if it had begun 12 s ago: nobody has beaten since
-            beats: Any = client.zrange("queue:__heartbeats__", 0, -1, withscores=True)
-            client.zadd("queue:__heartbeats__", {name: score - 12_000 for name, score in beats})
-        restarted.kill()
-        restarted.start("--appendonly", "yes", "--appendfsync", "always")
-        looked = counted_looks(monkeypatch)
-        await eventually(lambda: {one.broker_id, two.broker_id} <= looked)
-        may_end.set()
-        with redis.Redis.from_url(url) as client:
-            await eventually(lambda: client.hlen(f"queue:{QUEUE}.msgs") == 0)
-            assert queue.length() == 0
-
-    assert sorted(ran) == words
-    assert one.heartbeat_timeout < 12_000
-
-
-def counted_looks(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The ids of the brokers that look after what dead workers held, from now on."""
-    found: set[str] = set()
-    asked = WakeBroker._should_do_maintenance
-
-    def ask(broker: WakeBroker, command: str) -> int:
-        looks = asked(broker, command)
-        if looks:
-            found.add(broker.broker_id)
-        return looks
-
-    monkeypatch.setattr(WakeBroker, "_should_do_maintenance", ask)
-    return found
 
 
 # The end
