@@ -1,5 +1,6 @@
 """How a command asks a Redis, and why it got no answer, in words that hold no password."""
 
+import ssl
 from typing import Any
 
 import redis
@@ -46,7 +47,11 @@ def reason(error: RedisError) -> str:
     for kind, words in known.items():
         if isinstance(error, kind):
             return words
-    causes = (error.__cause__, error.__context__)
-    if words := next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), ""):
-        return f"it can't be reached ({words})"
+    cause = next((each for each in (error.__cause__, error.__context__) if isinstance(each, OSError)), None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"it shows a certificate that can't be trusted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return "it does not speak TLS as wanted"
+    if cause is not None and cause.strerror:
+        return f"it can't be reached ({cause.strerror})"
     return "it refuses the command" if isinstance(error, ResponseError) else "it can't be reached"

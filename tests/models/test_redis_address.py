@@ -163,7 +163,17 @@ def test_a_folder_that_takes_no_sockets_has_it_elsewhere(short: Path, monkeypatc
     assert list(short.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["redis://:canary@h:x", "redis://:canary@h:99999", "unix:///a?db=x&password=canary"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:canary@h:x",
+        "redis://:canary@h:99999",
+        "unix:///a?db=x&password=canary",
+        "redis://:canary@h?surprise=1",
+        "rediss://:canary@h?ssl_cert_reqs=some",
+        "rediss://:canary@h?ssl_ca_certs=/nowhere/ca.pem",
+    ],
+)
 def test_an_address_that_redis_py_cannot_read_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
     for read in (redis_url, broker_url):
         with pytest.raises(SettingInvalid) as caught:
