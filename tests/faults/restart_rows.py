@@ -16,6 +16,7 @@ from tests.faults.installation import READY, Installation, Process
 from tests.faults.oracle import check_end, check_log, check_quiet, finish
 from tests.faults.rows import Context, Figures, row
 from tests.faults.viewer import Viewer
+from tests.system.product import alive, descendants
 
 #: How a request ends that meets a server which goes away.
 BROKEN = (OSError, http.client.HTTPException)
@@ -48,6 +49,9 @@ async def f06(context: Context) -> Figures:
             assert viewers[message].runs == ([1, 2] if chat["id"] in lost and not kept else [1]), viewers[message].runs
             assert len(ended["text"]) >= seen[message], "what was seen was not kept"
         assert parent.running, parent.said()
+        processes = descendants(parent.pid)
+        parent.kill()
+        await it.until(lambda: not any(map(alive, processes)), 30)  # nobody is left without a parent
         return {"in flight": len(chats), "of them lost": len(lost), "worker back after s": back}
 
 
