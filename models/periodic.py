@@ -1,5 +1,7 @@
 """Who does periodic work now, and which workers live: rows that expire by the database's clock."""
 
+from typing import Any
+
 from peewee import DoubleField, IntegerField, TextField
 
 from models.database import Table, now
@@ -56,7 +58,7 @@ def worker_age() -> float | None:
 
 def worker_ages(host: str) -> list[float]:
     """Seconds since the last heartbeat of each worker of one host, the newest first."""
-    rows = Worker.select(now() - Worker.heartbeat_at).where(Worker.host == host).tuples()
+    rows: Any = Worker.select(now() - Worker.heartbeat_at).where(Worker.host == host).tuples()
     return sorted(float(age) for (age,) in rows)
 
 

@@ -136,7 +136,7 @@ class Load:
         for number in itertools.count():
             if self.over.is_set():
                 return
-            message = f"f12 {user} {number}"
+            message = f"f12-{user}-{number}"
             tokens = 200 if number % 3 == 2 else 30
             self.it.provider.script_for(message, *[Answer(tokens=tokens, delay_seconds=0.02)] * 9)
             chat = await self._post(message, user)

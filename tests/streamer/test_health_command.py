@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -32,7 +31,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
 
 
 @pytest.fixture
-def worker(database: object) -> Iterator[str]:
+def worker(database: object) -> str:
     """The id of a worker of this host that has just beaten."""
     beat("worker-1", socket.gethostname(), 1, 0)
     return "worker-1"
