@@ -10,6 +10,7 @@ const LOW = 1 / 6;
 export class Composer {
   #words;
   #onSend;
+  #opening = false;
 
   /** `onSend(text)`, `onStop()`, `onFresh()`: a new conversation is asked for. */
   constructor(words, { onSend, onStop, onFresh }) {
@@ -45,8 +46,9 @@ export class Composer {
     this.input.dispatchEvent(new Event("input"));
   }
 
-  /** `situation`: {kind, text, seen}; `canReset`: whether a new conversation can be asked for here. */
-  update({ running, situation: { kind, text, seen }, canReset }) {
+  /** `opening`: what is written can't be sent yet. `situation`: {kind, text, seen}; `canReset`: whether a new conversation can be asked for here. */
+  update({ running, opening, situation: { kind, text, seen }, canReset }) {
+    this.#opening = Boolean(opening);
     const focused = this.form.getRootNode().activeElement;
     if (focused === this.stop && !running) this.input.focus();
     show(this.send, !running);
@@ -77,6 +79,6 @@ export class Composer {
   }
 
   #noteInput() {
-    this.send.disabled = this.input.value.trim() === "";
+    this.send.disabled = this.#opening || this.input.value.trim() === "";
   }
 }

@@ -114,7 +114,7 @@ export class View {
     show(this.older, this.#chat.hasOlder);
     const last = turns.at(-1) ?? null;
     if (this.composer.updateRest(last?.refusal?.limit ? null : this.#actions.allowance())) ticks = true; // the log says it already
-    this.composer.update({ running, situation: this.#situation(last, running), canReset: last !== null && this.#actions.canReset() });
+    this.composer.update({ running, opening, situation: this.#situation(last, running), canReset: last !== null && this.#actions.canReset() });
     if (this.#follows) this.#toBottom();
     clearTimeout(this.#tick);
     if (ticks) this.#tick = setTimeout(() => this.render(this.#chat, last), TICK);

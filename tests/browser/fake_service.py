@@ -14,6 +14,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.closing import close_server
+from tests.streamer.eventually import eventually
 
 STATIC = Path(__file__).parents[2] / "static"
 
@@ -228,6 +229,11 @@ class FakeService:
 
     def requests(self, method: str, path: str) -> list[Seen]:
         return [each for each in self.seen if (each.method, each.path) == (method, path)]
+
+    async def nth(self, number: int, method: str, path: str) -> Seen:
+        """The request of that kind with that number, from 1 on, once it has come: what a page shows may be ahead of it."""
+        await eventually(lambda: len(self.requests(method, path)) >= number)
+        return self.requests(method, path)[number - 1]
 
     def cursors(self) -> list[str | None]:
         """What each event stream was asked to begin after, in the order of the requests."""

@@ -132,6 +132,7 @@ async def test_a_turn_of_another_browser_comes_in_and_the_conversation_goes_on_a
     await begin(page, quick_page, "Said here")
     await elsewhere.goto(quick_page)
     await opener(elsewhere, "Said here").click()
+    await expect(shown(elsewhere)).to_have_text(["Said here"])  # until then nothing can be sent
     await ask(elsewhere, "Said there")
     await look_again(page)
     await expect(shown(page)).to_have_text(["Said here", "Said there"])

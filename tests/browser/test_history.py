@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -135,7 +136,7 @@ async def test_a_conversation_is_opened_with_all_its_turns(kept: FakeService, pa
     kept.posts = [accepted(id="g3")]
     await send(page, "White?")
     await expect(page.locator(".bubble")).to_have_text(["Black?", "Green?", "White?"])
-    sent = kept.requests("POST", "/ai/v1/chat")[-1].json
+    sent = (await kept.nth(1, "POST", "/ai/v1/chat")).json
     assert sent == {"message": "White?", "conversation_id": "c1", "parent": "g2"}
 
 
@@ -323,7 +324,19 @@ async def test_the_open_conversation_that_is_gone_says_so_and_a_new_one_begins(k
     await expect(page.get_by_text(GONE)).to_be_hidden()
     kept.streams = [stream(started(), delta("1-1", "Hi"), done("1-2", "Hi"))]
     await send(page, "Hello")
-    assert kept.requests("POST", "/ai/v1/chat")[-1].json == {"message": "Hello"}
+    assert (await kept.nth(1, "POST", "/ai/v1/chat")).json == {"message": "Hello"}
+
+
+async def test_what_is_written_while_a_conversation_opens_waits_for_it(kept: FakeService, page: Page) -> None:
+    there = asyncio.Event()
+    kept.conversations = [replace(TEA, when=there)]
+    await open_row(page, "Of tea")
+    await send(page, "White?")
+    button = page.get_by_role("button", name="Send", exact=True)
+    await expect(button).to_be_disabled()
+    there.set()
+    await button.click()
+    assert (await kept.nth(1, "POST", "/ai/v1/chat")).json["parent"] == "g2"
 
 
 async def test_a_message_into_a_conversation_that_is_gone_is_not_lost(kept: FakeService, page: Page) -> None:
@@ -381,7 +394,7 @@ async def test_a_drawer_that_gets_room_leaves_the_chat_free(kept: FakeService, p
     await page.set_viewport_size({"width": 1000, "height": 740})
     await expect(row(page, "Of tea")).to_be_visible()
     await send(page, "Hello")
-    assert len(kept.requests("POST", "/ai/v1/chat")) == 1
+    assert (await kept.nth(1, "POST", "/ai/v1/chat")).json == {"message": "Hello"}
 
 
 async def test_titles_are_text_whatever_they_hold(fake: FakeService, page: Page) -> None:

@@ -175,7 +175,7 @@ async def test_a_thumb_is_taken_back_by_a_second_press(fake: FakeService, page: 
     await thumb.click()
     await expect(thumb).to_have_attribute("aria-pressed", "false")
     await expect(page.get_by_label("A word about the answer")).to_be_hidden()
-    assert fake.requests("POST", LINKS["feedback"])[-1].json == {"rating": None}
+    assert (await fake.nth(2, "POST", LINKS["feedback"])).json == {"rating": None}
 
 
 async def test_a_thumb_that_could_not_be_kept_is_taken_back_and_said(fake: FakeService, page: Page) -> None:

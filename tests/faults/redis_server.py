@@ -5,9 +5,12 @@ from pathlib import Path
 
 from tests.redis_process import RedisProcess
 
+#: What everybody must know to talk to it, as in a cluster.
+PASSWORD = "canary-of-redis"
+
 
 class RedisServer(RedisProcess):
-    """Append-only, with every write on the disk at once, so that what was acknowledged survives a kill."""
+    """Append-only, with every write on the disk at once, so that what was acknowledged survives a kill. It wants a password."""
 
     def __init__(self, folder: Path, port: int) -> None:
         super().__init__(folder)
@@ -20,11 +23,12 @@ class RedisServer(RedisProcess):
     @property
     def arguments(self) -> list[str]:
         listening = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        return [*listening, "--appendonly", "yes", "--appendfsync", "always"]
+        guarded = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
+        return [*listening, *guarded, "--appendonly", "yes", "--appendfsync", "always"]
 
     def through(self, port: int) -> str:
         """Its address behind a proxy that listens on `port`."""
-        return f"redis://127.0.0.1:{port}/0"
+        return f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
 
     def empty(self) -> None:
         """Takes the data away from a killed server."""
