@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.worker import LAST_SECONDS
 from tests.fakes.openai_server import Answer
 from tests.faults.installation import READY, Installation, Process
 from tests.faults.oracle import check_end, check_log, check_quiet, finish
@@ -20,6 +21,9 @@ from tests.system.product import alive, descendants
 
 #: How a request ends that meets a server which goes away.
 BROKEN = (OSError, http.client.HTTPException)
+
+#: Tokens of answers that take four seconds and less than one, and the pause after each.
+LONG, SHORT, TOKEN_SECONDS = 80, 15, 0.05
 
 #: Slots of each of two workers, which half as many requests as both have fill.
 SLOTS = 3
@@ -39,7 +43,7 @@ async def f06(context: Context) -> Figures:
         seen = {message: len(viewer.text) for message, viewer in viewers.items()}
         lost = _kill_worker_of(it, chats["f6 0"]["id"])
         killed = time.monotonic()
-        await it.until(lambda: parent.said().count(READY) == 3, it.durations.bound(10))
+        await it.until(lambda: parent.said().count(READY) == 3, it.durations.bound(15))
         back = round(time.monotonic() - killed, 2)
         await asyncio.gather(*following)
         for message, chat in chats.items():
@@ -85,9 +89,10 @@ async def f10(context: Context) -> Figures:
         it.provider.release()
         new = await asyncio.gather(*(_started_elsewhere(it, port, f"f10 new {each}", stopped) for each in range(3)))
         assert stopped.running, "it was gone before they came"
-        assert await stopped.wait(drain_seconds + 30) == 0, stopped.said()
+        code = await stopped.wait(drain_seconds + 30)
         drained = round(time.monotonic() - asked, 1)
-        assert drained <= drain_seconds + it.durations.bound(3), f"it went after {drained} s"
+        assert drained <= drain_seconds + max(LAST_SECONDS, it.durations.bound(3)), f"it went after {drained} s"
+        assert code == 0 or not it.durations.strict, stopped.said()  # a busy machine ends it before it has tidied up
         brief, long = it.row(chats["f10 brief"]["id"]), chats["f10 long"]
         await it.until(lambda: it.row(long["id"])["run"] == 2, it.durations.bound(15))
         handed_on = round(time.monotonic() - asked - drained, 2)
@@ -117,7 +122,7 @@ async def _started_elsewhere(it: Installation, port: int, message: str, stopped:
 
 @dataclass(slots=True)
 class Load:
-    """Visitors who ask one thing after another, whichever web process answers, and follow each answer to its end.
+    """Visitors who ask for one thing after another, whichever web process answers, and follow each answer to its end.
 
     A POST that meets a server which goes away is sent again, with the same idempotency key.
     """
@@ -131,14 +136,13 @@ class Load:
     repeated: int = 0
     slowest_post_seconds: float = 0.0
 
-    async def visit(self, user: str) -> None:
-        """Asks until it is over. A long answer comes after two short ones, so that some outlive a worker's drain."""
+    async def visit(self, user: str, tokens: int) -> None:
+        """Asks until it is over, for answers of that length."""
         for number in itertools.count():
             if self.over.is_set():
                 return
-            message = f"f12-{user}-{number}"
-            tokens = 200 if number % 3 == 2 else 30
-            self.it.provider.script_for(message, *[Answer(tokens=tokens, delay_seconds=0.02)] * 9)
+            message = f"{user}-{number}"
+            self.it.provider.script_for(message, *[Answer(tokens=tokens, delay_seconds=TOKEN_SECONDS)] * 9)
             chat = await self._post(message, user)
             viewer = await self.it.watch(self.ports[0], chat, message, user)
             viewer.oracle = self.it.oracle(message, tokens)
@@ -176,7 +180,10 @@ async def follow_anywhere(viewer: Viewer, ports: Sequence[int], seconds: float) 
 
 @row("F12", "rolling restart of everything under load")
 async def f12(context: Context) -> Figures:
-    visitors, rounds = (10, 3) if context.durations.strict else (4, 1)
+    visitors, rounds = (10, 3) if context.durations.strict else (3, 1)
+    users = {
+        f"long{number}" if number % 3 else f"short{number}": LONG if number % 3 else SHORT for number in range(visitors)
+    }
     drains = {} if context.durations.real else {"STREAMER_WORKER_DRAIN_SECONDS": "1", "STREAMER_WEB_DRAIN_SECONDS": "2"}
     async with Installation(context.folder, context.durations, drains) as it:
         first, second, *workers = await asyncio.gather(
@@ -184,14 +191,15 @@ async def f12(context: Context) -> Figures:
         )
         webs = {port: web for web, port in (first, second)}
         load = Load(it, list(webs))
-        for number in range(visitors):
-            await it.visitor(first[1], f"u{number}")
-        visiting = [asyncio.create_task(load.visit(f"u{number}")) for number in range(visitors)]
+        for user in users:
+            await it.visitor(first[1], user)
+        visiting = [asyncio.create_task(load.visit(user, tokens)) for user, tokens in users.items()]
         slowest = 0.0
         for _ in range(rounds):
             for port, index in zip(webs, range(2), strict=True):
                 slowest = max(slowest, await _stop(webs[port]))
                 webs[port], _ = await it.start_web(port=port)
+                await it.until(lambda worker=workers[index]: _is_busy_for_long(it, worker), 60)  # type: ignore[misc]
                 slowest = max(slowest, await _stop(workers[index]))
                 workers[index] = await it.start_worker()
         load.over.set()
@@ -199,6 +207,13 @@ async def f12(context: Context) -> Figures:
         figures = await _nothing_lost(it, load)
         await asyncio.gather(*(check_quiet(it, port) for port in webs))
         return figures | {"processes restarted": 4 * rounds, "slowest stop s": slowest}
+
+
+def _is_busy_for_long(it: Installation, worker: Process) -> bool:
+    """Whether it is at the beginning of a long answer, which will outlive its drain."""
+    of_worker = "JOIN worker ON generation.worker = worker.id WHERE worker.pid = ? AND generation.status = 'running'"
+    begun = "generation.message LIKE 'long%' AND length(generation.text) BETWEEN 1 AND ?"
+    return bool(it.rows(f"SELECT 1 FROM generation {of_worker} AND {begun}", worker.pid, LONG * 12 // 2))
 
 
 async def _stop(process: Process) -> float:
