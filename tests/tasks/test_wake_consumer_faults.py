@@ -71,7 +71,7 @@ def running_worker(
 async def test_an_outage_that_is_longer_than_the_heartbeats_timeout_lets_nothing_run_twice(
     restarted: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 3.0)
     monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.1)
     url = restarted.url.replace("db=0", "db=1")
     ran: list[str] = []
