@@ -1,5 +1,5 @@
 # Each target is one script, which runs without make too.
-.PHONY: install run test bench faults
+.PHONY: install run test bench faults cluster
 
 install:
 	@scripts/install
@@ -16,3 +16,6 @@ bench:
 
 faults:
 	@scripts/faults
+
+cluster:
+	@scripts/cluster
