@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis.connection import parse_url
 
 from streamer.cli import _parser
 from tests.conftest import missing
-from tests.docs.pages import blocks, commands
+from tests.docs.pages import DOCS, blocks, commands
 from tests.packaging.dockerfile import stages
 
 PAGES = ("operations.md", "tour.md")
@@ -56,6 +57,22 @@ def test_containers_are_given_what_the_image_expects() -> None:
     assert int(found[1]) > 63  # the drain, and what a worker that hangs gets beyond it
     (web,) = (line for line in runs if line.endswith("streamer"))
     assert f":{image.one('EXPOSE')} " in web
+
+
+def test_the_probes_are_commands_that_parse() -> None:
+    (probes,) = blocks("operations.md", "yaml")
+    found = re.findall(r"command: \[streamer, ([^]]+)\]", probes)
+    assert len(found) == 3
+    for words in found:
+        assert _parser().parse_args(words.split(", ")).role == "worker"
+
+
+def test_the_addresses_of_a_redis_elsewhere_are_ones_that_are_taken() -> None:
+    urls = re.findall(r"='(rediss://.+)'", (DOCS / "operations.md").read_text())
+    assert len(urls) == 2
+    for url in urls:
+        parts = parse_url(url)  # type: ignore[no-untyped-call]
+        assert (parts["ssl_ca_certs"], "%" in parts["password"]) == ("/etc/streamer/redis-ca.pem", False)
 
 
 @pytest.mark.parametrize("word", ["proxy_buffering off", "proxy_http_version 1.1", "$uri"])
