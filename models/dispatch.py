@@ -1,15 +1,31 @@
-"""Which queued generations are in the broker's hands: of each tenant so many and no more, so that none holds up the others.
+"""Which queued generations are in the broker's hands: of each tenant so many that none holds up the others.
 
-The others wait in the table, and go on as those end: the tenants take turns, each one's oldest first. The broker's own order is
-the one in which it got them.
+The broker's own order is the one in which it got them: what it holds beyond the workers' slots stands before whoever comes next.
+So, unless the operator sets a number:
+
+- A tenant that holds nothing there hands one on, whatever the others do.
+- More go on only while a slot is free, so that what is lent to one tenant starts at once and never waits before others.
+- The last eighth of the slots, one at least, is kept for tenants that hold no more than that.
+
+One tenant alone has seven eighths of all slots; who comes then starts at once, or is the next to start. The rest waits in the
+table and goes on as others end: whoever holds the fewest is next, each tenant's oldest first, so that those who want more than
+there is come to hold the same. Slots are those that live workers tell; where none does, one worker's are assumed.
+
+Two exceptions: what a worker that died held stands in the queue again, before others; and on Postgres, what several tenants post
+at the same moment may be handed on by a few too many, as they don't see each other.
 """
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from typing import Any, NamedTuple
 
 from peewee import Case, fn
 
 from models.database import database, now, read_now, returned
 from models.generation import IS_OPEN, Generation, Status
+from models.periodic import live_slots
 from models.settings import Settings
 
 #: `enqueue_at` of what waits for its tenant's turn: no sweeper enqueues it.
@@ -18,21 +34,51 @@ WAITS = 1e12
 #: Rows that go on at once at most.
 BATCH = 500
 
+#: One of so many slots is kept for tenants that hold little.
+KEPT_PART = 8
 
-def share(settings: Settings) -> int:
-    """How many generations of one tenant the broker and its workers may hold."""
-    return settings.max_in_broker_per_tenant or max(1, settings.worker_threads // 2)
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`slots`: generations that can run at once. `most`: what the operator allows each tenant, 0 where that is left to us."""
+
+    slots: int
+    most: int
+
+    @classmethod
+    def of(cls, slots: int | None, settings: Settings) -> "Rule":
+        """`slots`: what the live workers tell together, None or 0 where there is none."""
+        return cls(slots or settings.worker_threads, settings.max_in_broker_per_tenant)
+
+    def allows(self, place: int, handed: int) -> bool:
+        """Whether what would be a tenant's `place`-th, from 1 on, may go on while `handed` of all tenants' have."""
+        if self.most:
+            return place <= self.most
+        kept = max(1, self.slots // KEPT_PART)
+        return place == 1 or handed < (self.slots if place <= kept else self.slots - kept)
 
 
 def may_go_on(tenant_id: int, settings: Settings) -> bool:
-    """Whether one more of the tenant's may go to the broker now. Call it in the transaction that stores it."""
-    waits = Generation.enqueue_at >= WAITS
-    of_tenant = (Generation.tenant == tenant_id) & (Generation.visitor >= "") & IS_OPEN  # see models/open_limit.py
+    """Whether one more of the tenant's may go to the broker now. Call it in the transaction that stores it.
+
+    One statement: POST waits for it.
+    """
+    waits = Generation.enqueue_at == WAITS
+    # The condition on the time, which all fulfil, leads SQLite to the index `generation_open_of_tenant`.
+    of_tenant = (Generation.tenant == tenant_id) & (Generation.enqueue_at <= WAITS) & IS_OPEN
+    everyone = Generation.alias()
     counts: Any = (
-        Generation.select(fn.COUNT(Generation.id), fn.COUNT(Case(None, [(waits, 1)]))).where(of_tenant).tuples()
+        Generation.select(
+            fn.COUNT(Generation.enqueue_at),
+            fn.COUNT(Case(None, [(waits, 1)])),
+            everyone.select(fn.COUNT(everyone.enqueue_at)).where(IS_OPEN & (everyone.enqueue_at < WAITS)),
+            live_slots(settings.heartbeat_seconds),
+        )
+        .where(of_tenant)
+        .tuples()
     )
-    total, waiting = counts.get()
-    return bool(waiting == 0 and total < share(settings))
+    total, waiting, handed, slots = counts.get()
+    return waiting == 0 and Rule.of(slots, settings).allows(total + 1, handed)
 
 
 def position(row: Generation) -> int:
@@ -42,16 +88,12 @@ def position(row: Generation) -> int:
     if row.enqueue_at < WAITS:
         return 1 + int(handed.where(Generation.created_at < row.created_at).count())
     mine = row.__data__["tenant"]
-    before = (Generation.tenant == mine) & (Generation.created_at < row.created_at)
-    counts: Any = (
-        Generation.select(Generation.tenant, fn.COUNT(Generation.id), fn.COUNT(Case(None, [(before, 1)])))
-        .where(queued & (Generation.enqueue_at >= WAITS))
-        .group_by(Generation.tenant)
-        .tuples()
-    )
-    turn: int = 1 + sum(earlier for _, _, earlier in counts)
-    others = sum(min(total, turn) for tenant, total, _ in counts if tenant != mine)
-    return int(handed.count()) + int(turn + others)
+    lines = _lines(row.created_at)
+    own = lines.pop(mine, _Line(0, 0, 0, None))  # none where it has ended meanwhile
+    turn = 1 + own.earlier
+    place = own.held + turn
+    others = sum(min(line.waiting, max(0, place - line.held)) for line in lines.values())
+    return int(handed.count()) + turn + others
 
 
 def oldest_seconds() -> float | None:
@@ -66,13 +108,13 @@ def take_next(settings: Settings) -> list[str]:
 
     Who calls it enqueues them; a sweeper does so again for what nobody claims.
     """
-    if not Generation.select().where(IS_OPEN & (Generation.enqueue_at >= WAITS)).exists():
+    if not Generation.select().where(IS_OPEN & (Generation.enqueue_at == WAITS)).exists():
         return []
     with database.atomic():
-        chosen = _choose(share(settings))
+        chosen = _choose(settings)
         rows = returned(
             Generation.update(enqueue_at=now() + settings.reenqueue_seconds)
-            .where(Generation.id.in_(chosen) & (Generation.status == Status.QUEUED) & (Generation.enqueue_at >= WAITS))
+            .where(Generation.id.in_(chosen) & (Generation.status == Status.QUEUED) & (Generation.enqueue_at == WAITS))
             .returning(Generation.id)
             .tuples()
         )
@@ -80,24 +122,65 @@ def take_next(settings: Settings) -> list[str]:
     return [each for each in chosen if each in taken]
 
 
-def _choose(most: int) -> list[str]:
-    """Round robin: every tenant's next, then every tenant's one after that, as far as each one's places go."""
-    waits = Generation.enqueue_at >= WAITS
+def _choose(settings: Settings) -> list[str]:
+    """Whoever holds the fewest is next, as far as the rule goes: first how many of each tenant, then which."""
+    lines = _lines()
+    taken = _shares(lines, Rule.of(live_slots(settings.heartbeat_seconds).scalar(), settings))
+    chosen = (
+        (lines[tenant].held + turn, since, row_id)
+        for tenant, count in taken.items()
+        for turn, (row_id, since) in enumerate(_oldest(tenant, count))
+    )
+    return [row_id for _, _, row_id in sorted(chosen)]
+
+
+def _shares(lines: Mapping[int, "_Line"], rule: Rule) -> Counter[int]:
+    """How many of each tenant's go on now. Of tenants that hold as many, the one whose oldest has waited longest is first."""
+    taken: Counter[int] = Counter()
+    handed = sum(line.held for line in lines.values())
+    next_ones = [(line.held + 1, line.oldest, tenant) for tenant, line in lines.items() if line.waiting]
+    heapify(next_ones)
+    while next_ones and taken.total() < BATCH:
+        place, oldest, tenant = next_ones[0]
+        if not rule.allows(place, handed + taken.total()):
+            break
+        taken[tenant] += 1
+        if taken[tenant] < lines[tenant].waiting:
+            heapreplace(next_ones, (place + 1, oldest, tenant))
+        else:
+            heappop(next_ones)
+    return taken
+
+
+def _oldest(tenant: int, count: int) -> list[tuple[str, float]]:
+    """Id and time of the tenant's oldest that wait."""
+    waiting = IS_OPEN & (Generation.tenant == tenant) & (Generation.enqueue_at == WAITS)
+    rows: Any = Generation.select(Generation.id, Generation.created_at).where(waiting)
+    return list(rows.order_by(Generation.created_at).limit(count).tuples())
+
+
+class _Line(NamedTuple):
+    """A tenant's open generations: handed to the broker, waiting in the table, of these the earlier ones, and the oldest's time."""
+
+    held: int
+    waiting: int
+    earlier: int
+    oldest: float | None
+
+
+def _lines(since: float = 0.0) -> dict[int, _Line]:
+    """Every tenant's line. `since`: what waits from before then is counted as earlier."""
+    waits = Generation.enqueue_at == WAITS
     counts: Any = (
-        Generation.select(Generation.tenant, fn.COUNT(Generation.id), fn.COUNT(Case(None, [(waits, 1)])))
+        Generation.select(
+            Generation.tenant,
+            fn.COUNT(Case(None, [(Generation.enqueue_at < WAITS, 1)])),
+            fn.COUNT(Case(None, [(waits, 1)])),
+            fn.COUNT(Case(None, [(waits & (Generation.created_at < since), 1)])),
+            fn.MIN(Case(None, [(waits, Generation.created_at)])),
+        )
         .where(IS_OPEN)
         .group_by(Generation.tenant)
         .tuples()
     )
-    handed = {tenant: total - waiting for tenant, total, waiting in counts}
-    turn = fn.ROW_NUMBER().over(partition_by=[Generation.tenant], order_by=[Generation.created_at]).alias("turn")
-    waiting = Generation.select(Generation.id, Generation.tenant, Generation.created_at, turn).where(IS_OPEN & waits)
-    ranked = waiting.alias("waiting")
-    rows: Any = (
-        Generation.select(ranked.c.id, ranked.c.tenant_id, ranked.c.turn)
-        .from_(ranked)
-        .where(ranked.c.turn <= most)
-        .order_by(ranked.c.turn, ranked.c.created_at)
-        .tuples()
-    )
-    return [row_id for row_id, tenant, turn_of_row in rows if turn_of_row <= most - handed[tenant]][:BATCH]
+    return {tenant: _Line(*numbers) for tenant, *numbers in counts}

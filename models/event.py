@@ -58,7 +58,7 @@ class Frame(NamedTuple):
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The request waits; `position` is how many stand before it."""
+    """The request waits; `position` is its place in line, from 1 on."""
 
     position: int | None = None
 

@@ -31,6 +31,9 @@ OPEN = (Status.QUEUED, Status.RUNNING)
 IS_OPEN = SQL("status IN ('queued', 'running')")
 """The condition of the partial indexes: a query that says it in these words, without parameters, is served by them."""
 
+IS_FAILED = SQL("status = 'error'")
+"""The condition of `generation_failed`, likewise."""
+
 ENDED = (Status.DONE, Status.INCOMPLETE, Status.ERROR, Status.CANCELLED)
 
 
@@ -187,10 +190,24 @@ Generation.add_index(
 Generation.add_index(
     Generation.index(
         Generation.tenant,
+        Generation.enqueue_at,
+        Generation.created_at,
+        name="generation_open_of_tenant",
+        where=IS_OPEN,
+    )
+)
+Generation.add_index(
+    Generation.index(
+        Generation.tenant,
         Generation.input_hash,
         Generation.finished_at,
         name="generation_cache",
         where=SQL("status = 'done' AND input_hash IS NOT NULL"),
+    )
+)
+Generation.add_index(
+    Generation.index(
+        Generation.finished_at, Generation.error_code, Generation.status, name="generation_failed", where=IS_FAILED
     )
 )
 

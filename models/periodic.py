@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peewee import DoubleField, IntegerField, TextField
+from peewee import DoubleField, IntegerField, TextField, fn
 
 from models.database import Table, now
 
@@ -24,6 +24,7 @@ class Worker(Table):
     started_at = DoubleField()
     heartbeat_at = DoubleField()
     running = IntegerField(default=0)
+    slots = IntegerField(default=0)
 
 
 def claim_turn(name: str, owner: str, period_seconds: float) -> bool:
@@ -43,11 +44,19 @@ def hurry(name: str, within_seconds: float = 0.0) -> None:
     Schedule.update(next_at=due).where((Schedule.name == name) & (Schedule.next_at > due)).execute()
 
 
-def beat(worker_id: str, host: str, pid: int, running: int) -> None:
-    """Says that the worker lives, and how many generations it holds."""
-    Worker.insert(id=worker_id, host=host, pid=pid, started_at=now(), heartbeat_at=now(), running=running).on_conflict(
-        conflict_target=[Worker.id], update={Worker.heartbeat_at: now(), Worker.running: running}
+def beat(worker_id: str, host: str, pid: int, running: int, slots: int = 0) -> None:
+    """Says that the worker lives, how many generations it holds, and how many at once it takes."""
+    Worker.insert(
+        id=worker_id, host=host, pid=pid, started_at=now(), heartbeat_at=now(), running=running, slots=slots
+    ).on_conflict(
+        conflict_target=[Worker.id],
+        update={Worker.heartbeat_at: now(), Worker.running: running, Worker.slots: slots},
     ).execute()
+
+
+def live_slots(heartbeat_seconds: float) -> Any:
+    """The generations at once that workers take together whose heartbeat is no older: a query of one number, or None."""
+    return Worker.select(fn.SUM(Worker.slots)).where(Worker.heartbeat_at > now() - heartbeat_seconds)
 
 
 def worker_age() -> float | None:

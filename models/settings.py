@@ -158,7 +158,8 @@ class Settings:
     max_open: int = setting(20_000, "generations of all tenants that wait or run", minimum=1)
     max_in_broker_per_tenant: int = setting(
         0,
-        "generations of one tenant that the queue and its workers hold; 0: half of STREAMER_WORKER_THREADS",
+        "generations of one tenant that the queue and its workers hold; 0: as many as workers have slots, of which an eighth "
+        "is kept for tenants that hold few",
         minimum=0,
     )
     max_key_requests: int = setting(600, "requests of one API key to /v1 in its window", minimum=1)
@@ -184,6 +185,11 @@ class Settings:
     )
     grant_seconds: int = setting(
         43200, "life of the grant in the address that `streamer up` prints", unit="s", minimum=1
+    )
+    admin_session_seconds: int = setting(14400, "life of a sign-in to the admin pages", unit="s", minimum=1)
+    max_sign_ins: int = setting(20, "failed sign-ins to the admin pages from one address in a minute", minimum=1)
+    status_seconds: float = setting(
+        2.0, "between two looks at the figures of the status page, while anybody watches", unit="s", minimum=0.05
     )
     max_message_bytes: int = setting(32 * 1024, "a message's size in UTF-8", unit="bytes", minimum=1)
     max_body_bytes: int = setting(64 * 1024, "a request body's size on /ai/v1", unit="bytes", minimum=1)

@@ -15,7 +15,7 @@ from models.redis_address import broker_url, redis_url
 from models.route_file import load_routes
 from models.secret import load_secret
 from models.settings import Settings
-from streamer import chat, conversations, event_stream, feedback, health, pages, proxy, session
+from streamer import chat, conversations, event_stream, feedback, health, pages, proxy, session, sign_in, status
 from streamer.auth import Authenticator
 from streamer.error_handlers import exception_handlers
 from streamer.event_stream import PATH, EventStream
@@ -23,8 +23,11 @@ from streamer.hub import Hub
 from streamer.middleware import middleware
 from streamer.operation import routes_of
 from streamer.papers import Papers
+from streamer.presence import Presence
 from streamer.services import Services
 from streamer.signature import Signatures
+from streamer.status_board import StatusBoard
+from streamer.status_report import Reporter
 from streamer.unread_body import UnreadBodies
 from tasks.broker import Queue
 from tasks.end_tasks import end_tasks
@@ -43,6 +46,8 @@ papers = Papers(
         *conversations.operations,
         *proxy.operations,
         *health.operations,
+        *status.operations,
+        *sign_in.operations,
     ]
 )
 
@@ -72,6 +77,14 @@ class Application:
         self._events: ASGIApp | None = None
         self._guarded = UnreadBodies(self._dispatch)
         self.hub: Hub | None = None
+        self._board: StatusBoard | None = None
+
+    def drain(self) -> None:
+        """Tells whoever watches something to come back elsewhere."""
+        if self.hub is not None:
+            self.hub.drain()
+        if self._board is not None:
+            self._board.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._guarded(scope, receive, send)
@@ -85,7 +98,7 @@ class Application:
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with running_services(self._settings) as services:
-            self.hub = services.hub
+            self.hub, self._board = services.hub, services.board
             self._events = EventStream(services)
             yield {"services": services}
 
@@ -98,6 +111,9 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
     client, subscriber = connect_redis(url), connect_redis(url, connections=4)
     log, queue = EventLog(client), Queue(broker_url(settings))
     hub = Hub(settings, threads, log, subscriber)
+    presence = Presence(client, lambda: hub.viewers)
+    reporter = Reporter(settings, threads, queue, presence, hub)
+    board = StatusBoard(reporter.report, settings.status_seconds)
     secret = load_secret(settings)
     services = Services(
         settings=settings,
@@ -110,15 +126,19 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         client=client,
         rate_limit=RateLimit(client),
         signatures=Signatures(secret, settings.signing_overlap_seconds),
+        board=board,
     )
     sweeper = Sweeper(settings, threads, queue, url)
-    tasks = [asyncio.create_task(hub.listen_forever()), asyncio.create_task(hub.tick_forever())]
+    works = (hub.listen_forever(), hub.tick_forever(), presence.beat_forever())
+    tasks = [asyncio.create_task(each) for each in works]
     sweeper.start()
     try:
         yield services
     finally:
         sweeper.stop()
         await end_tasks(*tasks)
+        await board.close()
+        await reporter.close()
         await hub.close()
         await asyncio.to_thread(sweeper.join, SWEEP_END_SECONDS)
         await client.aclose()

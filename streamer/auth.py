@@ -16,6 +16,7 @@ from models.errors import Forbidden, Unauthorized, Unavailable
 from models.generation import Generation
 from models.secret import Secret
 from models.settings import Settings
+from streamer.admin_session import AdminSessionOffice, refuse_strangers
 from streamer.grant import OWNER, GrantOffice
 from streamer.live_keys import LiveKey, LiveKeys
 from streamer.stream_ticket import TicketOffice
@@ -77,6 +78,7 @@ class Authenticator:
         self._tokens = TokenOffice(secret)
         self._tickets = TicketOffice(secret)
         self._grants = GrantOffice(settings, secret)
+        self._admin_sessions = AdminSessionOffice(secret)
 
     async def server(self, headers: Mapping[str, str]) -> Server:
         """Who shows an API key; a revoked one is refused at once. Raises Unauthorized, Unavailable."""
@@ -110,6 +112,20 @@ class Authenticator:
         key = await self._live_key(found.key_id)
         return Viewer(key.tenant_id, found.user, key.key_id, found.expires_at)
 
+    async def admin(self, headers: Mapping[str, str], session: str | None) -> Viewer:
+        """Who shows an API key with the scope `admin`, else an admin session, from a page of ours.
+
+        Raises Unauthorized, Forbidden, Unavailable.
+        """
+        if _bearer(headers) is not None or session is None:
+            server = await self.server(headers)
+            server.require("admin")
+            return server.as_viewer()
+        refuse_strangers(headers)
+        found = self._admin_sessions.read(session)
+        key = await self._live_key(found.key_id)
+        return Viewer(key.tenant_id, "", key.key_id, found.expires_at)
+
     async def still_good(self, viewer: Viewer) -> bool:
         """Whether an open stream may go on. Cheap: a statement per API key and 5 s, however many viewers.
 
@@ -125,6 +141,11 @@ class Authenticator:
     def mint_token(self, server: Server, user: str, roles: tuple[str, ...], ttl_seconds: int) -> tuple[str, int]:
         """A visitor token under the server's API key, and for how many seconds it is good."""
         return self._tokens.mint(server.tenant, server.key_id, user, roles, ttl_seconds), ttl_seconds
+
+    def mint_admin_session(self, server: Server) -> tuple[str, int]:
+        """A session for the admin pages under the server's API key, and for how many seconds it is good."""
+        ttl_seconds = self._settings.admin_session_seconds
+        return self._admin_sessions.mint(server.key_id, ttl_seconds), ttl_seconds
 
     def mint_ticket(self, generation: Generation, key_id: str) -> str:
         """A ticket to read this one generation, good while the API key `key_id`, the visitor's, is. See `TicketOffice.mint`."""

@@ -15,6 +15,7 @@ _CREDENTIALS = {
     "visitor": ("visitor token", "$TOKEN"),
     "apiKey": ("API key", "$API_KEY"),
     "ticket": ("stream ticket", ""),
+    "adminSession": ("admin session", ""),
 }
 
 
@@ -62,7 +63,9 @@ def _about(document: Json) -> str:
 
 
 def _way(scheme: Json) -> str:
-    return f"<code>?{scheme['name']}=</code>" if scheme["type"] == "apiKey" else "<code>Authorization: Bearer</code>"
+    name = escape(scheme.get("name", ""))
+    ways = {"query": f"<code>?{name}=</code>", "cookie": f"cookie <code>{name}</code>"}
+    return ways.get(scheme.get("in", ""), "<code>Authorization: Bearer</code>")
 
 
 class _Call:

@@ -29,7 +29,7 @@ class BusyBody(ErrorBody, frozen=True, kw_only=True):
 class LimitBody(ErrorBody, frozen=True, kw_only=True):
     """An error with the limit that was reached."""
 
-    limit: Literal["requests", "visitor_generations", "tenant_generations"]
+    limit: Literal["requests", "visitor_generations", "tenant_generations", "sign_ins"]
 
 
 class EndedBody(ErrorBody, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ Frames are shared by all viewers of a generation, so a viewer costs a cursor and
 
 import asyncio
 import contextlib
-import random
 import re
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from streamer.channel import WRITE_BYTES, Viewer
 from streamer.chat import GENERATION_ID
 from streamer.connection import break_off
 from streamer.error_handlers import error_response, is_expected, log_unexpected
+from streamer.jitter import jittered_ms, shortened
 from streamer.middleware import log_access, security_headers
 from streamer.operation import Answer, Credential, Operation, Parameter
 from streamer.request_id import request_id_of
@@ -122,7 +122,7 @@ class EventStream:
         if draining or self._open >= self._services.settings.max_viewers:
             code = "draining" if draining else "overloaded"
             await start(scope, send, {})
-            await _send_last(send, close_frame(code, reconnect=True, retry_ms=_jittered(2000)))
+            await _send_last(send, close_frame(code, reconnect=True, retry_ms=jittered_ms(2000)))
             return
         self._open += 1
         try:
@@ -161,7 +161,7 @@ class EventStream:
         services = self._services
         await _send(send, opening() + (await self._queued(row) if row.status == Status.QUEUED else b""))
         viewer = await services.hub.join(row.id, cursor)
-        viewer.closes_at = asyncio.get_running_loop().time() + _age(services.settings.max_stream_seconds)
+        viewer.closes_at = asyncio.get_running_loop().time() + shortened(services.settings.max_stream_seconds)
         leaving = asyncio.create_task(notice_leaving(receive, viewer))
         guarding = asyncio.create_task(self._guard(credential, viewer))
         try:
@@ -184,7 +184,7 @@ class EventStream:
                 # Also before what is still to be read: a cursor resumes it, and who lost the right to it must not have it.
                 if viewer.closing is not None:
                     code, reconnect = viewer.closing
-                    data, last = close_frame(code, reconnect=reconnect, retry_ms=_jittered(1000)), True
+                    data, last = close_frame(code, reconnect=reconnect, retry_ms=jittered_ms(1000)), True
                 else:
                     data, last = viewer.take()
                 if not (data or last) and loop.time() - viewer.quiet_since >= keepalive_seconds:
@@ -240,13 +240,3 @@ def _common(scope: Scope) -> dict[str, str]:
 
 def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
-def _jittered(milliseconds: int) -> int:
-    """Between one and two times as long, so that not all come back at once."""
-    return int(milliseconds * (1 + random.random()))  # noqa: S311
-
-
-def _age(seconds: float) -> float:
-    """Up to a fifth less, so that those who came together don't come back together."""
-    return seconds * (1 - random.random() / 5)  # noqa: S311

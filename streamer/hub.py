@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis.asyncio
 
@@ -22,9 +21,8 @@ from models.event_log import LOG_AWAY, EventLog, channel_name, generation_of_cha
 from models.generation import ENDED, Generation, find
 from models.settings import Settings
 from streamer.channel import Channel, Viewer
-from streamer.logging_setup import described
+from streamer.own_tasks import OwnTasks
 from streamer.subscription import Subscription
-from tasks.end_tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ class Hub:
         self._subscription = Subscription(subscriber, self._hear, self._look_at_all)
         self._channels: dict[str, Channel] = {}
         self._viewers = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = OwnTasks("a look at what is watched")
         self.draining = False
 
     # Viewers come and go
@@ -72,7 +70,7 @@ class Hub:
         channel = self._channels.get(generation_id)
         if channel is None:
             channel = self._channels[generation_id] = Channel(generation_id)
-            self._spawn(self._open(channel))
+            self._tasks.spawn(self._open(channel))
         viewer = Viewer(channel, cursor)
         viewer.quiet_since = asyncio.get_running_loop().time()
         channel.viewers.add(viewer)
@@ -101,13 +99,13 @@ class Hub:
         if not channel.viewers and self._channels.get(channel.id) is channel:
             del self._channels[channel.id]
             if channel_name(channel.id) in self._subscription:
-                self._spawn(self._unsubscribe(channel.id))
+                self._tasks.spawn(self._unsubscribe(channel.id))
 
     def drain(self) -> None:
         """Tells every viewer to come back elsewhere, in a random order over some time; new ones are told at once."""
         if not self.draining:
             self.draining = True
-            self._spawn(self._close_in_turn(self._all_viewers()))
+            self._tasks.spawn(self._close_in_turn(self._all_viewers()))
 
     async def _close_in_turn(self, viewers: list[Viewer]) -> None:
         random.shuffle(viewers)
@@ -155,7 +153,7 @@ class Hub:
         """The one task that reads this log. If it reads already, it does so once more, for what came since."""
         channel.unread = True
         if channel.reading is None or channel.reading.done():
-            channel.reading = self._spawn(self._read_on(channel))
+            channel.reading = self._tasks.spawn(self._read_on(channel))
         return channel.reading
 
     async def _read_on(self, channel: Channel) -> None:
@@ -172,7 +170,7 @@ class Hub:
 
     def _look_at_all(self) -> None:
         if self._channels:
-            self._spawn(self._open_again(list(self._channels.values())))
+            self._tasks.spawn(self._open_again(list(self._channels.values())))
 
     async def _open_again(self, channels: list[Channel]) -> None:
         """Puts everything that is watched on a new subscription, and looks at all of it together."""
@@ -189,7 +187,7 @@ class Hub:
         generation_id = generation_of_channel(name)
         channel = self._channels.get(generation_id)
         if channel is None:
-            self._spawn(self._unsubscribe(generation_id))
+            self._tasks.spawn(self._unsubscribe(generation_id))
             return
         try:
             before, frames = parse_published(payload)
@@ -225,14 +223,14 @@ class Hub:
                 and now - channel.touched >= self._settings.idle_check_seconds
             ]
             if idle and (checking is None or checking.done()):
-                checking = self._spawn(self._check(idle))
+                checking = self._tasks.spawn(self._check(idle))
 
     async def _check(self, idle: list[Channel]) -> None:
         """One query for all rows, then one pipeline for all tails, then what differs."""
         now = asyncio.get_running_loop().time()
         for channel in idle:
             if self._subscription.up and channel_name(channel.id) not in self._subscription:
-                self._spawn(self._open(channel))
+                self._tasks.spawn(self._open(channel))
         ended: dict[str, Generation] = {}
         tails: list[EventId | None] = [None] * len(idle)
         away = False
@@ -241,14 +239,16 @@ class Hub:
         except Unavailable:
             away = True
         try:
-            tails = await _in_time(self._spawn(self._log.tails([channel.id for channel in idle])))
+            tails = await _in_time(self._tasks.spawn(self._log.tails([channel.id for channel in idle])))
         except LOG_AWAY:
             away = True
         if not away:  # else the next tick looks again
             for channel in idle:
                 channel.touched = max(channel.touched, now)
         if not away:
-            self._spawn(self._leave_erased([each for each, tail in zip(idle, tails, strict=True) if tail is None]))
+            self._tasks.spawn(
+                self._leave_erased([each for each, tail in zip(idle, tails, strict=True) if tail is None])
+            )
         behind = [
             channel
             for channel, tail in zip(idle, tails, strict=True)
@@ -273,23 +273,9 @@ class Hub:
                 for viewer in channel.viewers:
                     viewer.close("deleted", reconnect=False)
 
-    # Tasks
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._note_end)
-        return task
-
-    def _note_end(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, LOG_AWAY):
-            logger.error("a look at what is watched broke off: %s", described(error))
-
     async def close(self) -> None:
         """Ends the hub's own tasks."""
-        await end_tasks(*self._tasks)
+        await self._tasks.close()
 
 
 async def _in_time(task: asyncio.Task[T]) -> T:

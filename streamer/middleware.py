@@ -23,8 +23,8 @@ PAGE_POLICY = (
 #: An API's answer is data: shown as a page it may do nothing.
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
-#: Where the API is; its answers are one caller's alone.
-API_PATHS = ("/ai/", "/v1/")
+#: Where the API is; its answers are one caller's alone. A page among them has a policy of its own.
+API_PATHS = ("/ai/", "/v1/", "/admin/")
 
 #: For every answer. No referrer at all, since an address may hold a ticket or a grant.
 SECURITY_HEADERS = {

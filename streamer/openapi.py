@@ -15,7 +15,7 @@ from models.errors import (
     Unauthorized,
     Unavailable,
 )
-from models.event import Kind
+from streamer.admin_session import COOKIE
 from streamer.error_body import ErrorBody, body_of
 from streamer.error_handlers import status_of
 from streamer.operation import Answer, Credential, Operation, Parameter
@@ -38,6 +38,7 @@ _SECURITY: dict[Credential, dict[str, list[str]]] = {
     Credential.SESSION_KEY: {"apiKey": ["session"]},
     Credential.CHAT_KEY: {"apiKey": ["chat"]},
     Credential.ADMIN_KEY: {"apiKey": ["admin"]},
+    Credential.ADMIN_SESSION: {"adminSession": []},
 }
 
 _SCHEMES: Json = {
@@ -58,6 +59,12 @@ _SCHEMES: Json = {
         "in": "query",
         "name": "ticket",
         "description": "A stream ticket, which comes with each POST. It reads the events of one generation.",
+    },
+    "adminSession": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "An admin session, from `POST /admin/session`. It opens the admin pages in that browser.",
     },
 }
 
@@ -180,7 +187,7 @@ def _answer(answer: Answer, types: _Types) -> Json:
     return {**found, "content": content} if content else found
 
 
-def _event(kind: Kind, says: Json) -> Json:
+def _event(kind: str, says: Json) -> Json:
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": says}
     return {
         "type": "object",

@@ -35,6 +35,7 @@ class Credential(StrEnum):
     SESSION_KEY = "api_key:session"
     CHAT_KEY = "api_key:chat"
     ADMIN_KEY = "api_key:admin"
+    ADMIN_SESSION = "admin_session"  # in a cookie, from a page of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Answer:
     description: str
     content: type[msgspec.Struct] | str | None = None
     headers: Sequence[Parameter] = ()
-    events: Mapping[Kind, type[msgspec.Struct]] = field(default_factory=dict)
+    events: Mapping[Kind, type[msgspec.Struct]] | Mapping[str, type[msgspec.Struct]] = field(default_factory=dict)
     example: str = ""
 
 

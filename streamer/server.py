@@ -66,8 +66,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # In place of uvicorn's own, which in the end would raise the signal again: a stop that was asked for is exit code 0.
-        if self._app.hub is not None:
-            self._app.hub.drain()
+        self._app.drain()
         self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 

@@ -16,6 +16,7 @@ from streamer.auth import Authenticator
 from streamer.hub import Hub
 from streamer.sign_of_life import SignOfLife
 from streamer.signature import Signatures
+from streamer.status_board import StatusBoard
 from tasks.broker import Queue
 
 #: Seconds that a request waits for the queue to take its message.
@@ -36,6 +37,7 @@ class Services:
     client: redis.asyncio.Redis
     rate_limit: RateLimit
     signatures: Signatures
+    board: StatusBoard
     sign_of_life: SignOfLife = field(default_factory=SignOfLife)
 
     async def require_redis(self) -> None:

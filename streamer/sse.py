@@ -13,9 +13,9 @@ def encode_frame(frame: Frame) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(frame.id).encode(), frame.kind.encode(), frame.data)
 
 
-def encode_unnumbered(kind: Kind, data: bytes) -> bytes:
-    """An event about the connection or the queue: it has no id, so the client's cursor stays."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+def encode_unnumbered(name: str, data: bytes) -> bytes:
+    """An event about the connection, the queue or the service: it has no id, so the client's cursor stays."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 def opening(retry_ms: int = RETRY_MS) -> bytes:

@@ -145,7 +145,10 @@ class Generator:
     async def _finish(
         self, row: Generation, publisher: Publisher, ending: Ending, terminal: EventId
     ) -> Generation | None:
-        """Stores the end, however often it takes: nothing is said before the commit."""
+        """Stores the end, however often it takes: nothing is said before the commit.
+
+        Past the deadline it is `persist_failed`, even of a whole answer, whose text is kept: an end was promised by then.
+        """
         transcript = publisher.transcript
         while True:
             try:

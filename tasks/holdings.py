@@ -89,6 +89,7 @@ class Holdings:
         self._settings = settings
         self._threads = threads
         self._held: dict[str, Holding] = {}
+        self._slots = settings.worker_threads
         self._stopping: Stop | None = None
         self._now = asyncio.Event()
 
@@ -114,6 +115,11 @@ class Holdings:
             if self._held.get(row.id) is holding:
                 del self._held[row.id]
 
+    def retire(self) -> None:
+        """Tells the others at once that this worker has no slots any more: it takes nothing new."""
+        self._slots = 0
+        self._now.set()
+
     def stop_all(self, reason: Stop) -> None:
         """Stops everything that is held, and whatever a claim under way still brings."""
         self._stopping = reason
@@ -133,7 +139,7 @@ class Holdings:
         asked = [(each, each.held()) for each in self._held.values()]
         try:
             kept = await self._threads.run(
-                _renew_and_beat, [held for _, held in asked], self._settings.lease_seconds, self.worker
+                _renew_and_beat, [held for _, held in asked], self._settings.lease_seconds, self.worker, self._slots
             )
         except Unavailable:
             for each, _ in asked:
@@ -169,7 +175,7 @@ class Holdings:
             await self._threads.run(forget_worker, self.worker)
 
 
-def _renew_and_beat(held: list[Held], lease_seconds: float, worker: str) -> dict[str, bool]:
+def _renew_and_beat(held: list[Held], lease_seconds: float, worker: str, slots: int) -> dict[str, bool]:
     with database.atomic():
-        beat(worker, socket.gethostname(), os.getpid(), len(held))
+        beat(worker, socket.gethostname(), os.getpid(), len(held), slots)
         return renew(held, lease_seconds)

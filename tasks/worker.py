@@ -92,6 +92,7 @@ class WorkerState(Middleware):
 
     async def drain(self) -> None:
         """Lets what runs come to its end within the drain time, then hands the rest on. A claim under way counts as running."""
+        self.holdings.retire()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.worker_drain_seconds):
                 await self._generator.wait_idle()

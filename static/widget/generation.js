@@ -12,7 +12,7 @@ const MAX_REPLAYS = 2;
 export function fresh() {
   return {
     status: "queued",
-    position: null, // requests before this one, while queued
+    position: null, // the place in line, from 1 on, while queued
     wait: null, // {reason, retryAfter}: a provider call failed before its first text
     run: null,
     provider: null,

@@ -24,7 +24,7 @@ export const ENGLISH = {
 
   sending: "Sending…",
   blocked: "Another answer of this conversation is still being written. Yours is next.",
-  queued: (position) => (position ? `Waiting in the queue, ${position} before you` : "Waiting in the queue"),
+  queued: (position) => (position ? `Waiting in the queue, place ${position}` : "Waiting in the queue"),
   waiting: (reason, seconds) => `${WAITS[reason] ?? `The provider is not ready (${reason})`}. Next try in ${Math.max(1, Math.round(seconds))} s`,
   thinking: "Thinking…",
   answering: "Answering",

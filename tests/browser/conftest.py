@@ -1,6 +1,7 @@
 """One Chromium for all tests, a fresh page for each. A page that logs an error, or breaks its policy, fails its test."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -9,6 +10,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.fake_service import FakeService
 from tests.browser.running_service import running_service
+from tests.browser.shelf import TEA, TWO, row
 
 #: Milliseconds for whatever is waited for: a machine that does much else at the same time is slow, not wrong.
 PATIENCE_MS = 15_000
@@ -72,6 +74,15 @@ async def fake(page: Page) -> AsyncIterator[FakeService]:
         yield service
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def kept(fake: FakeService, page: Page) -> FakeService:
+    """A service that has conversations; the page lists them."""
+    fake.lists, fake.conversations = [TWO], [TEA]
+    await page.goto(f"{fake.origin}/history")
+    await expect(row(page, "Of tea")).to_be_visible()
+    return fake
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="package")
 async def bench(browser: Browser) -> AsyncIterator[Page]:
     """One page for all who only import modules of ours and call them."""
@@ -83,10 +94,20 @@ async def bench(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest.fixture(scope="package")
-def chat_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def up_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture(scope="package")
+def chat_page(up_folder: Path) -> Iterator[str]:
     """The address that a real `streamer up` prints. Its demo takes some seconds for an answer; see ROUTES for others."""
-    folder = tmp_path_factory.mktemp("up")
-    (folder / "routes.toml").write_text(ROUTES)
-    settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(folder / "routes.toml")}
-    with running_service(folder, **settings) as address:
+    (up_folder / "routes.toml").write_text(ROUTES)
+    settings = {"STREAMER_DEMO_TOKENS_PER_SECOND": "60", "STREAMER_ROUTES": str(up_folder / "routes.toml")}
+    with running_service(up_folder, **settings) as address:
         yield address
+
+
+@pytest.fixture
+def admin_key(chat_page: str, up_folder: Path) -> str:
+    """The first API key of that service."""
+    return (up_folder / "service" / "api_key").read_text().strip()

@@ -8,11 +8,10 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.running_service import running_service
+from tests.browser.shelf import GONE
 from tests.browser.visitor import last_text, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-GONE = "That conversation was deleted. This is a new one."
 
 #: Seconds within which a visitor's requests are counted where a test strikes that limit.
 WINDOW_SECONDS = 5

@@ -16,8 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.durations import Durations
 from tests.faults.rows import Context, Row, all_rows
+
+#: By what a result says of whether it holds: None, that this machine can't show it.
+_WORDS = {True: "ok  ", False: "FAIL", None: "skip"}
 
 
 def main() -> int:
@@ -56,7 +61,9 @@ def _run(row: Row, durations: Durations, seed: int) -> dict[str, Any]:
         try:
             figures = asyncio.run(row.show(Context(Path(folder), durations, random.Random(f"{seed} {row.name}"))))
             result |= {"holds": True, "figures": figures}
-        except Exception as error:
+        except pytest.skip.Exception as why:
+            result |= {"holds": None, "figures": {}, "why": str(why)}
+        except (Exception, pytest.fail.Exception) as error:
             place = error.__traceback__
             while place is not None and place.tb_next is not None:
                 place = place.tb_next
@@ -64,18 +71,20 @@ def _run(row: Row, durations: Durations, seed: int) -> dict[str, Any]:
             result |= {"holds": False, "figures": {}, "why": f"{type(error).__name__}: {error} ({where})"}
     result["seconds"] = round(time.monotonic() - began, 1)
     told = "; ".join(f"{name} {value}" for name, value in result["figures"].items())
-    print(f"  {'ok  ' if result['holds'] else 'FAIL'} {row.name:<4} {row.fault:<62} {result['seconds']:>6} s  {told}")
+    print(f"  {_WORDS[result['holds']]} {row.name:<4} {row.fault:<62} {result['seconds']:>6} s  {told}")
     if not result["holds"]:
         print(f"       {result['why']}")
     return result
 
 
 def _report(results: list[dict[str, Any]], seed: int, durations: Durations) -> int:
-    failed = [result["row"] for result in results if not result["holds"]]
+    passed, failed, skipped = (
+        [each["row"] for each in results if each["holds"] is held] for held in (True, False, None)
+    )
     path = Path(os.environ.get("REPORT") or "faults.json")
     about = {"seed": seed, "real": durations.real, "machine": platform.platform(), "python": platform.python_version()}
     path.write_text(json.dumps(about | {"results": results}, indent=1, default=str) + "\n")
-    print(f"\n{len(results) - len(failed)} passed, {len(failed)} failed; figures in {path}")
+    print(f"\n{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped; figures in {path}")
     return 1 if failed else 0
 
 

@@ -3,12 +3,27 @@
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 #: States in /proc/net/tcp in which the server's side holds a connection: ESTABLISHED, FIN_WAIT1, CLOSE_WAIT, CLOSING, LAST_ACK.
 HELD = frozenset(("01", "04", "08", "0B", "09"))
+
+Address = tuple[str, int]
+
+
+def held_bytes(server: Address, client: Address) -> int | None:
+    """What the server's kernel holds for a connection on this machine, unsent or unacknowledged; None where that is gone."""
+    ends = [
+        f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}" for host, port in (server, client)
+    ]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1:3] == ends and fields[3] in HELD:
+            return int(fields[4].split(":")[0], 16)
+    return None
 
 
 class RawConnection:
@@ -23,7 +38,7 @@ class RawConnection:
     async def open(self, said: bytes = b"") -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(self._socket, ("127.0.0.1", self.port))
-        self.own_port = self._socket.getsockname()[1]
+        self._own: Address = self._socket.getsockname()
         await self.say(said)
 
     async def say(self, data: bytes) -> None:
@@ -49,12 +64,7 @@ class RawConnection:
 
     def held_bytes(self) -> int | None:
         """What the server's kernel holds for this connection; None where it holds none any more."""
-        ends = f"0100007F:{self.port:04X} 0100007F:{self.own_port:04X}".split()
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[1:3] == ends and fields[3] in HELD:
-                return int(fields[4].split(":")[0], 16)
-        return None
+        return held_bytes(("127.0.0.1", self.port), self._own)
 
     def close(self) -> None:
         self._socket.close()

@@ -96,6 +96,8 @@ class Installation:
         self.redis = RedisServer(folder, free_port())
         self.proxy = Proxy(self.redis.port)
         self.database = folder / "streamer.db"
+        self.host = "127.0.0.1"
+        """Where web processes that are started from now on listen, and where they are called."""
         self.api_key = ""
         self.processes: list[Process] = []
         self._more = dict(environment or {})
@@ -137,6 +139,7 @@ class Installation:
             "OPENAI_BASE_URL": self.provider.url,
             "STREAMER_MODEL": "openai:gpt-4o-mini",
             "STREAMER_DATA": str(self.folder),
+            "STREAMER_HOST": self.host,
             "STREAMER_WORKER_THREADS": "40",
             "STREAMER_ROUTES": str(self.folder / "routes.toml"),
         }
@@ -179,7 +182,7 @@ class Installation:
     def _request(
         self, port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+        connection = http.client.HTTPConnection(self.host, port, timeout=40)
         try:
             given = {"content-type": "application/json"} if body is not None else {}
             content = json.dumps(body) if body is not None else None
@@ -231,7 +234,9 @@ class Installation:
 
     async def watch(self, port: int, chat: Mapping[str, Any], message: str, user: str = "u1") -> Viewer:
         """A viewer of that generation, not yet connected."""
-        return Viewer(port, chat["links"]["events"], await self.visitor(port, user), self.oracle(message))
+        return Viewer(
+            port, chat["links"]["events"], await self.visitor(port, user), self.oracle(message), host=self.host
+        )
 
     async def poll(self, port: int, chat: Mapping[str, Any], user: str = "u1") -> dict[str, Any]:
         """The generation as it stands."""

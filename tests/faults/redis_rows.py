@@ -166,8 +166,9 @@ async def f26(context: Context) -> Figures:
         with it.redis.client() as client:
             client.client_kill_filter(_type="pubsub")
         killed = await until_more(viewer, it.durations.bound(7))
+        heard = it.proxy.lost
         it.proxy.mute = lambda sent: b"SUBSCRIBE" in sent
-        await asyncio.sleep(0.2)
+        await it.until(lambda: it.proxy.lost > heard, 30)
         deaf = await until_more(viewer, it.durations.bound(7))
         it.proxy.mute = lambda sent: False
         await following
@@ -204,7 +205,8 @@ async def f28(context: Context) -> Figures:
                 await it.until(lambda: client.info("replication")["master_link_status"] == "up", 30)
                 port, chat, viewer, following = await streaming(it, "f28")
                 between.hold()
-                await asyncio.sleep(1)
+                missed = len(viewer.events) + 40
+                await it.until(lambda: len(viewer.events) >= missed, 30)
                 it.redis.kill()
                 client.replicaof("NO", "ONE")
                 entries = client.xlen(f"events:{{{chat['id']}}}")

@@ -16,7 +16,8 @@ def table(reports: list[dict[str, Any]]) -> str:
         for result in report["results"]:
             told = "; ".join(f"{name} {value}" for name, value in result["figures"].items())
             faults[result["row"]] = result["fault"]
-            found.setdefault(result["row"], []).append(told if result["holds"] else f"**fails**: {result['why']}")
+            missing = "not shown" if result["holds"] is None else "**fails**"
+            found.setdefault(result["row"], []).append(told if result["holds"] else f"{missing}: {result['why']}")
     lines += [f"| {name} | {faults[name]} | " + " | ".join(cells) + " |" for name, cells in found.items()]
     return "\n".join(lines)
 

