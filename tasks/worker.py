@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 
 import dramatiq
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 #: How long an idle consumer sleeps at most, in ms. It is woken by what comes; this is its heartbeat.
 IDLE_MS = 1000
+
+#: Seconds in which a second SIGINT is the same Ctrl-C, sent on by whatever started us.
+SAME_CTRL_C_SECONDS = 0.1
 
 #: Seconds beyond the drain after which a worker that hangs ends itself.
 LAST_SECONDS = 3.0
@@ -96,8 +100,12 @@ class WorkerState(Middleware):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.worker_drain_seconds):
                 await self._generator.wait_idle()
-        self.holdings.stop_all(Stop.DRAINING)
+        await self.hand_on()
         await self._generator.wait_idle()
+
+    async def hand_on(self) -> None:
+        """Stops what runs, for another worker to take up."""
+        self.holdings.stop_all(Stop.DRAINING)
 
     async def close(self) -> None:
         """Ends the process's own tasks and connections."""
@@ -167,12 +175,24 @@ def _stop(
     watchdog = threading.Timer(settings.worker_drain_seconds + LAST_SECONDS, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
+    drained = threading.Event()
+    threading.Thread(target=_await_another_ctrl_c, args=(state, drained), daemon=True).start()
     sweeper.stop()
     broker.drain()
     logger.info("stopping: %d generations have %g s", len(state.holdings), settings.worker_drain_seconds)
     run_in_loop(state.drain())
+    drained.set()
     run_in_loop(state.close())
     worker.stop()
     broker.give_everything_back()
     sweeper.join()
     watchdog.cancel()
+
+
+def _await_another_ctrl_c(state: WorkerState, drained: threading.Event) -> None:
+    """Who presses Ctrl-C again waits for no answer: what runs is handed on now."""
+    began = time.monotonic()
+    while True:
+        signal.sigwait({signal.SIGINT})
+        if time.monotonic() - began >= SAME_CTRL_C_SECONDS and not drained.is_set():
+            run_in_loop(state.hand_on())
