@@ -22,6 +22,9 @@ from tests.faults.durations import Durations
 from tests.faults.rows import Context, Row, all_rows
 from tests.faults.store import chosen
 
+#: By what a result says of whether it holds: None, that this machine can't show it.
+_WORDS = {True: "ok  ", False: "FAIL", None: "skip"}
+
 
 def main() -> int:
     """Returns the exit code: 0 where every row held."""
@@ -54,34 +57,33 @@ def _explain() -> None:
 def _run(row: Row, durations: Durations, seed: int) -> dict[str, Any]:
     print(f"  …    {row.name:<4} {row.fault}", end="\r", flush=True)
     began = time.monotonic()
-    result: dict[str, Any] = {"row": row.name, "fault": row.fault, "seed": seed, "figures": {}}
-    if chosen() not in row.stores:
-        print(f"  skip {row.name:<4} {row.fault}")
-        return result | {"skipped": f"it makes no sense with {chosen()}"}
+    result: dict[str, Any] = {"row": row.name, "fault": row.fault, "seed": seed}
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:
+            if chosen() not in row.stores:
+                pytest.skip(f"it makes no sense with {chosen()}")
             figures = asyncio.run(row.show(Context(Path(folder), durations, random.Random(f"{seed} {row.name}"))))
             result |= {"holds": True, "figures": figures}
-        except pytest.skip.Exception as skipped:
-            print(f"  skip {row.name:<4} {row.fault}: {skipped}")
-            return result | {"skipped": str(skipped)}
+        except pytest.skip.Exception as why:
+            result |= {"holds": None, "figures": {}, "why": str(why)}
         except (Exception, pytest.fail.Exception) as error:
             place = error.__traceback__
             while place is not None and place.tb_next is not None:
                 place = place.tb_next
             where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "?"
-            result |= {"holds": False, "why": f"{type(error).__name__}: {error} ({where})"}
+            result |= {"holds": False, "figures": {}, "why": f"{type(error).__name__}: {error} ({where})"}
     result["seconds"] = round(time.monotonic() - began, 1)
     told = "; ".join(f"{name} {value}" for name, value in result["figures"].items())
-    print(f"  {'ok  ' if result['holds'] else 'FAIL'} {row.name:<4} {row.fault:<62} {result['seconds']:>6} s  {told}")
+    print(f"  {_WORDS[result['holds']]} {row.name:<4} {row.fault:<62} {result['seconds']:>6} s  {told}")
     if not result["holds"]:
         print(f"       {result['why']}")
     return result
 
 
 def _report(results: list[dict[str, Any]], seed: int, durations: Durations) -> int:
-    skipped = [result["row"] for result in results if "skipped" in result]
-    failed = [result["row"] for result in results if result["row"] not in skipped and not result["holds"]]
+    passed, failed, skipped = (
+        [each["row"] for each in results if each["holds"] is held] for held in (True, False, None)
+    )
     path = Path(os.environ.get("REPORT") or "faults.json")
     about = {
         "seed": seed,
@@ -91,8 +93,7 @@ def _report(results: list[dict[str, Any]], seed: int, durations: Durations) -> i
         "python": platform.python_version(),
     }
     path.write_text(json.dumps(about | {"results": results}, indent=1, default=str) + "\n")
-    passed = len(results) - len(failed) - len(skipped)
-    print(f"\n{passed} passed, {len(failed)} failed, {len(skipped)} skipped; figures in {path}")
+    print(f"\n{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped; figures in {path}")
     return 1 if failed else 0
 
 

@@ -148,8 +148,8 @@ class Installation:
             "OPENAI_BASE_URL": self.provider.url,
             "STREAMER_MODEL": "openai:gpt-4o-mini",
             "STREAMER_DATA": str(self.folder),
-            "STREAMER_HOST": self.host,
             "DATABASE_URL": self.store.url,
+            "STREAMER_HOST": self.host,
             "STREAMER_WORKER_THREADS": "40",
             "STREAMER_ROUTES": str(self.folder / "routes.toml"),
         }
