@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 #: Seconds for a process to be ready, on a machine that does other things as well.
 START_SECONDS = 60.0
 
+#: What a worker says once it takes messages.
+READY = "is ready for"
+
 #: What rows may ask for beside `chat`.
 ROUTES = """
 [routes.keep]
@@ -154,10 +157,13 @@ class Installation:
 
     # Processes
 
-    async def start_worker(self, more: Mapping[str, str] | None = None, *, may_die: bool = False) -> Process:
-        """A worker process, once it is ready. `may_die`: what waits for it kills it at once."""
-        process = self._start("worker", [], more)
-        await self.until(lambda: "is ready for" in process.said() or not process.running, START_SECONDS)
+    async def start_worker(
+        self, more: Mapping[str, str] | None = None, *, may_die: bool = False, processes: int = 1
+    ) -> Process:
+        """A worker process, or the parent of several, once all are ready. `may_die`: what waits for it kills it at once."""
+        process = self._start("worker", ["--processes", str(processes)], more)
+        ready = lambda: process.said().count(READY) >= processes or not process.running  # noqa: E731
+        await self.until(ready, START_SECONDS)
         assert process.running or may_die, process.said()
         return process
 

@@ -66,6 +66,7 @@ class WorkerProcess:
         self.log = Path(settings.data) / "worker.log"
         with self.log.open("wb") as output:
             command = [sys.executable, "-c", PROGRAM]
+            self.started_at = time.monotonic()
             self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, stdout=output, stderr=output)
 
     async def ready(self) -> None:
@@ -182,6 +183,28 @@ async def test_a_worker_that_must_stop_hands_on_what_runs_and_another_begins_it_
     await start(0.1)  # its sweeper sends what waits
     found = await ended(log, row)
     assert (found.status, found.run, found.crashes, found.text) == (Status.DONE, 2, 0, words())
+
+
+async def test_another_ctrl_c_ends_the_drain(
+    start: Any, settings: Settings, queue: Queue, log: EventLog, fake: FakeOpenAI
+) -> None:
+    fake.script(Answer(fault="hang", at=3))
+    row = queued(settings)
+    worker = await start(60.0)
+    queue.enqueue(row.id)
+    await has_text(log, row, words(3))
+
+    worker.process.send_signal(signal.SIGINT)
+    await until(lambda: "stopping: 1 generations" in worker.said())
+    worker.process.send_signal(signal.SIGTERM)  # changes nothing
+    while worker.process.poll() is None:  # what comes at once counts as the same Ctrl-C
+        assert time.monotonic() - worker.started_at < 50, "it drains on"
+        worker.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+
+    found = reread(row)
+    assert (worker.process.returncode, found.status, found.run, found.crashes) == (0, Status.QUEUED, 1, 0)
+    assert "Traceback" not in worker.said()
 
 
 async def test_a_cancel_reaches_the_worker_before_its_next_renewal(
