@@ -107,4 +107,4 @@ class PostgresStore:
 
 
 def _marked(sql: str) -> bytes:
-    return sql.replace("?", "%s").encode()
+    return sql.replace("%", "%%").replace("?", "%s").encode()
