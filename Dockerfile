@@ -36,8 +36,7 @@ WORKDIR /data
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Of `serve`. A worker has no port: start it with --no-healthcheck; /readyz tells whether one lives.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('STREAMER_PORT') or 8000), timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+# Of `serve` and of `worker`: it looks at what process 1 runs.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 CMD ["streamer", "health"]
 ENTRYPOINT ["streamer"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import IntegrityError
+from peewee import DoesNotExist, IntegrityError
 
-from models.conversation import Conversation, conversation_of
-from models.database import database, read_now
+from models.conversation import Conversation, conversation_of, touch
+from models.database import AWAY, database, read_now, shut_out
 from models.dispatch import WAITS, may_go_on
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound
-from models.generation import IS_OPEN, Generation, Status, find_owned
+from models.generation import IS_OPEN, Generation, Status, find, find_owned
 from models.identifiers import uuid7
 from models.open_limit import check_open
 from models.prepared import insert, prepared
@@ -64,12 +64,25 @@ def admit(request: Request, settings: Settings) -> Admitted:
     the visitor's, ConversationBusy (with `generation_id`) where the conversation's last answer has not ended, RateLimited or
     Overloaded where too many wait or run; then nothing is stored.
     """
+    generation_id = uuid7()
     try:
-        with database.atomic():
-            return find_repeated(request) or _insert(request, settings)
-    except IntegrityError:  # another process stored the same key, or opened the conversation, meanwhile
-        with database.atomic():
-            return find_repeated(request) or _insert(request, settings)
+        try:
+            return _admit(generation_id, request, settings)
+        except (IntegrityError, DoesNotExist):  # another process opened or deleted the conversation meanwhile
+            return _admit(generation_id, request, settings)
+    except AWAY:
+        database.close()
+        stored = find(generation_id)
+        if stored is None:
+            raise
+        # It was committed, and the reply was lost.
+        return Admitted(stored, stored.conversation.name if stored.conversation else "", fresh=True)
+
+
+def _admit(generation_id: str, request: Request, settings: Settings) -> Admitted:
+    with database.atomic():
+        shut_out(f"tenant {request.tenant_id}")
+        return find_repeated(request) or _insert(generation_id, request, settings)
 
 
 def find_repeated(request: Request) -> Admitted | None:
@@ -85,23 +98,25 @@ def find_repeated(request: Request) -> Admitted | None:
         return None
     if found.body_hash != request.body_hash:
         raise IdempotencyMismatch
-    conversation = found.conversation
-    if conversation is None:
+    conversation_id = found.__data__["conversation"]
+    if conversation_id is None:
         return Admitted(found, "", fresh=False)
-    if conversation.deleted_at is not None:
+    conversation = Conversation.get_or_none(Conversation.id == conversation_id)
+    if conversation is None or conversation.deleted_at is not None:
         raise NotFound
     return Admitted(found, conversation.name, fresh=False)
 
 
-def _insert(request: Request, settings: Settings) -> Admitted:
+def _insert(generation_id: str, request: Request, settings: Settings) -> Admitted:
     if request.direct is not None:
-        return Admitted(_create(request, settings, read_now()), "", fresh=True)
+        return Admitted(_create(generation_id, request, settings, read_now()), "", fresh=True)
     conversation, parent = _place(request)
-    generation = _create(request, settings, conversation.updated_at, conversation, parent)
+    generation = _create(generation_id, request, settings, conversation.updated_at, conversation, parent)
     return Admitted(generation, conversation.name, fresh=True)
 
 
 def _create(
+    generation_id: str,
     request: Request,
     settings: Settings,
     time: float,
@@ -110,7 +125,7 @@ def _create(
 ) -> Generation:
     check_open(request.tenant_id, request.visitor, settings)
     row = Generation(
-        id=uuid7(),
+        id=generation_id,
         tenant=request.tenant_id,
         visitor=request.visitor,
         conversation=conversation,
@@ -138,11 +153,9 @@ def _place(request: Request) -> tuple[Conversation, str | None]:
         beside = find_owned(request.sibling_of, request.tenant_id, request.visitor)
         if beside is None or beside.conversation is None:
             raise NotFound
-        conversation = beside.conversation
-        _require_free(conversation)
-        conversation.updated_at = read_now()
-        conversation.save(only=[Conversation.updated_at])
-        return conversation, beside.parent
+        touch(beside.conversation, read_now())
+        _require_free(beside.conversation)
+        return beside.conversation, beside.parent
     if request.conversation is None:  # it has no turn yet, and nobody else knows its name
         return conversation_of(request.tenant_id, request.visitor, uuid7(), request.message), None
     conversation = conversation_of(request.tenant_id, request.visitor, request.conversation, request.message)

@@ -1,4 +1,8 @@
-"""The clock of SQLite's rows: seconds near Unix time that no step of a wall clock moves, the same in all processes of a host."""
+"""The clock of the rows: seconds near Unix time that no step of this machine's wall clock moves.
+
+With SQLite it is this machine's boot-time clock, the same in all processes. With Postgres it is the server's clock, which the
+boot-time clock follows between two looks at it.
+"""
 
 import time
 from pathlib import Path
@@ -7,7 +11,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class BootClock:
-    """The boot-time clock plus an offset, which one process stores once a boot and all others read."""
+    """The boot-time clock plus an offset.
+
+    With SQLite one process stores it once a boot and all others read it; with Postgres each finds its own.
+    """
 
     def __init__(self) -> None:
         self.offset_seconds: float | None = None

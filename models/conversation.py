@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from peewee import SQL, AutoField, DoubleField, ForeignKeyField, TextField
+from peewee import SQL, AutoField, DoesNotExist, DoubleField, ForeignKeyField, TextField
 
 from models.database import Table, read_now
 from models.prepared import prepared, rows_of
@@ -63,6 +63,17 @@ def _made_or_updated(tenant_id: Any, visitor: Any, name: Any, title: Any, time: 
         )
         .returning(Conversation)
     )
+
+
+def touch(conversation: Conversation, time: float) -> None:
+    """Moves it to the head of the list. Until the transaction ends nobody deletes it.
+
+    Raises DoesNotExist where it was deleted since it was read.
+    """
+    there = (Conversation.id == conversation.id) & Conversation.deleted_at.is_null()
+    if not Conversation.update(updated_at=time).where(there).execute():
+        raise DoesNotExist
+    conversation.updated_at = time
 
 
 def find_conversation(tenant_id: int, visitor: str, name: str) -> Conversation | None:

@@ -1,6 +1,7 @@
 """One database from one URL: SQLite in WAL mode beside the data, or Postgres. Its clock, its transactions, its migrations.
 
 Times in rows are seconds of the *database's* clock, near Unix time and never stepped: see `now()` and `models/clock.py`.
+Statements are the same on both; what is of one of them alone stands in `models/sqlite.py` and `models/postgres.py`.
 """
 
 import sqlite3
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from peewee import (
     Database,
     DatabaseProxy,
@@ -16,7 +18,6 @@ from peewee import (
     Model,
     OperationalError,
     PeeweeException,
-    SqliteDatabase,
     TextField,
     fn,
 )
@@ -24,20 +25,21 @@ from playhouse.migrations import Runner
 
 from models.clock import boot_clock, boot_id, boot_seconds
 from models.errors import SettingInvalid
+from models.postgres import Postgres, is_postgres, open_postgres
 from models.settings import Settings
-from models.sqlite import TurnTakingSqlite
+from models.sqlite import TurnTakingSqlite, open_sqlite
 
 database = DatabaseProxy()
 
 #: What a statement raises when the database is away or busy; the statement may be tried again.
 #: peewee lets the driver's own error pass where it comes up while rows are read.
-AWAY = (OperationalError, InterfaceError, sqlite3.OperationalError)
-
-#: Seconds that a statement waits for another process's SQLite transaction.
-BUSY_SECONDS = 5
-
-#: Milliseconds for which others may have to wait while the write-ahead file is emptied.
-TRUNCATE_MS = 100
+AWAY = (
+    OperationalError,
+    InterfaceError,
+    sqlite3.OperationalError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -62,19 +64,26 @@ def connect(settings: Settings, *, migrating: bool = False) -> Database:
 
     Raises SettingInvalid, in one line, where it can't be opened or its schema is not up to date.
     """
-    bound = _sqlite(sqlite_path(settings))
+    url = settings.database_url
+    bound = open_postgres(url, bounded=not migrating) if is_postgres(url) else open_sqlite(sqlite_path(settings))
     database.initialize(bound)
     try:
         with database.connection_context():
-            runner = Runner(bound, str(MIGRATIONS))
             if migrating:
-                runner.up()
-            elif any(each.path and not each.applied for each in runner.status()):
+                _migrate(bound)
+            elif any(each.path and not each.applied for each in Runner(bound, str(MIGRATIONS)).status()):
                 raise SettingInvalid("the database's schema is not up to date: run `streamer migrate`")
             _synchronise_clock()
     except PeeweeException as error:
-        raise SettingInvalid(f"the database can't be used ({error}): check DATABASE_URL and the data folder") from error
+        words = " ".join(str(error).split())
+        raise SettingInvalid(f"the database can't be used ({words}): check DATABASE_URL and the data folder") from error
     return bound
+
+
+def _migrate(bound: Database) -> None:
+    if isinstance(bound, Postgres):  # two at a time would both begin; the lock ends with the connection
+        bound.execute_sql("SELECT pg_advisory_lock(hashtextextended('migrate', 0))")
+    Runner(bound, str(MIGRATIONS)).up()
 
 
 def migration_names() -> list[tuple[str, bool]]:
@@ -85,7 +94,17 @@ def migration_names() -> list[tuple[str, bool]]:
 
 def now() -> Any:
     """The database's clock as an expression, in seconds: read when the statement runs, not when it is built."""
-    return fn.boot_now()
+    return fn.database_now()
+
+
+def read_now() -> float:
+    """The database's clock, in seconds. It asks nobody: with Postgres it is as near as `keep_clock` brought it."""
+    return boot_clock()
+
+
+def execute(sql: str, *values: Any) -> Any:
+    """The cursor of a statement with a `?` for each value."""
+    return database.execute_sql(sql.replace("?", database.param), values)
 
 
 def returned(statement: Any) -> list[Any]:
@@ -93,19 +112,23 @@ def returned(statement: Any) -> list[Any]:
     return list(statement.execute())
 
 
+def shut_out(name: str) -> None:
+    """Inside a transaction: whoever else shuts out others by that name waits until it ends. Call it before anything is read.
+
+    What is counted and then stored by what was counted needs it. SQLite's transactions come one at a time anyway.
+    """
+    if isinstance(database.obj, Postgres):
+        execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", name)
+
+
 def truncate_wal() -> bool:
     """Empties SQLite's write-ahead file, in which stands what was erased a moment ago. False: others were in the way."""
-    database.execute_sql(f"PRAGMA busy_timeout = {TRUNCATE_MS}")
-    try:
-        busy, *_ = database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        database.execute_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    return not busy
+    return database.obj.truncate_wal() if isinstance(database.obj, TurnTakingSqlite) else True
 
 
-def read_now() -> float:
-    """The database's clock, in seconds."""
-    return boot_clock()
+def is_there(settings: Settings) -> bool:
+    """Whether there is a database to look at; of a Postgres only trying tells more. Raises SettingInvalid."""
+    return is_postgres(settings.database_url) or sqlite_path(settings).exists()
 
 
 def sqlite_path(settings: Settings) -> Path:
@@ -114,31 +137,26 @@ def sqlite_path(settings: Settings) -> Path:
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))
     if url:
-        raise SettingInvalid("DATABASE_URL must start with sqlite:///")
+        raise SettingInvalid("DATABASE_URL must start with sqlite:/// or postgresql://")
     return settings.data_path / "streamer.db"
 
 
-def _sqlite(path: Path) -> SqliteDatabase:
-    # WAL and synchronous=NORMAL survive any kill of a process; a power loss may cost the last commits. With secure_delete
-    # what is erased is overwritten: 100 rows of 10 KB take 12 ms instead of 2, and texts that grow take no longer.
-    bound = TurnTakingSqlite(
-        str(path),
-        pragmas={
-            "journal_mode": "wal",
-            "synchronous": "normal",
-            "foreign_keys": 1,
-            "cache_size": -16000,
-            "secure_delete": 1,
-        },
-        timeout=BUSY_SECONDS,
-        lock_type="IMMEDIATE",
-    )
-    bound.register_function(boot_clock, "boot_now", 0)
-    return bound
+def keep_clock() -> None:
+    """With Postgres: reads its clock anew, as its machine's may be stepped, and goes otherwise than this one's."""
+    if not isinstance(database.obj, Postgres):
+        return
+    before = boot_seconds()
+    (found,) = execute("SELECT database_now()").fetchone()
+    after, known = boot_seconds(), boot_clock.offset_seconds
+    if known is None or not found - after <= known <= found - before:  # what may still be right stays
+        boot_clock.offset_seconds = found - (before + after) / 2
 
 
 def _synchronise_clock() -> None:
     """Agrees with all processes of this boot on the clock's offset; a later boot starts no earlier than the newest row."""
+    if isinstance(database.obj, Postgres):
+        keep_clock()
+        return
     found = Clock.get_or_none(Clock.boot_id == boot_id())
     if found is None:  # only then: it reads the whole table
         with database.atomic():

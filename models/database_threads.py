@@ -7,11 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from peewee import OperationalError
+
 from models.database import AWAY, database
 from models.errors import Unavailable
+from models.postgres import is_victim
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: The pauses before work comes again that was undone for the sake of another transaction.
+VICTIM_PAUSES_SECONDS = (0.01, 0.1)
 
 #: Seconds beyond which a statement counts as a sign of an unhealthy database: renewals may have been late.
 SLOW_SECONDS = 1.0
@@ -50,7 +56,7 @@ class DatabaseThreads:
         """The same in the calling thread."""
         started = time.monotonic()
         try:
-            result = work(*args, **kwargs)
+            result = _carry_out(lambda: work(*args, **kwargs))
         except AWAY as error:
             self.health.record(started, failed=True)
             # A connection that failed may be broken for good; the next statement opens another.
@@ -70,3 +76,18 @@ class DatabaseThreads:
         for _ in range(self._count):
             self._pool.submit(close_one)
         self._pool.shutdown()
+
+
+def _carry_out(work: Callable[[], R]) -> R:
+    """Work that was undone for the sake of another transaction comes again, when that has had the time to get on.
+
+    All work is one transaction, or statements that may be repeated.
+    """
+    for pause_seconds in VICTIM_PAUSES_SECONDS:
+        try:
+            return work()
+        except OperationalError as error:
+            if not is_victim(error):
+                raise
+            time.sleep(pause_seconds)
+    return work()

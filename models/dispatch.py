@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from peewee import Case, fn
 
-from models.database import database, now, read_now, returned
+from models.database import database, now, read_now, returned, shut_out
 from models.generation import IS_OPEN, Generation, Status
 from models.periodic import live_slots
 from models.prepared import prepared
@@ -119,6 +119,7 @@ def take_next(settings: Settings) -> list[str]:
     if not _waiting().fetchall():
         return []
     with database.atomic():
+        shut_out("dispatch")
         chosen = _choose(settings)
         rows = returned(
             Generation.update(enqueue_at=now() + settings.reenqueue_seconds)

@@ -4,7 +4,7 @@ The ledger stays: it holds figures only. Every statement may be repeated, by any
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.conversation import Conversation, find_conversation
 from models.database import database, now
@@ -32,7 +32,7 @@ def mark_deleted(tenant_id: int, visitor: str, name: str) -> Marked | None:
         found = find_conversation(tenant_id, visitor, name)
         if found is None:
             return None
-        _hide(found.id)
+        _hide(Conversation.id == found.id)
         row = Generation.get_or_none((Generation.conversation == found.id) & IS_OPEN)
         flagged = None if row is None else request_cancel(row.id)
         running = None if flagged is None or end_unbegun(flagged).ended else flagged.id
@@ -45,13 +45,13 @@ def mark_aged(days: float) -> int:
         aged = (Conversation.updated_at < now() - days * DAY_SECONDS) & Conversation.deleted_at.is_null()
         ids = [row.id for row in Conversation.select(Conversation.id).where(aged).limit(ERASE_ROWS)]
         for conversation_id in ids:
-            _hide(conversation_id)
+            _hide((Conversation.id == conversation_id) & aged)  # somebody may have asked in it meanwhile
     return len(ids)
 
 
-def _hide(conversation_id: int) -> None:
+def _hide(which: Any) -> None:
     hidden = {Conversation.deleted_at: now(), Conversation.name: uuid7()}
-    Conversation.update(hidden).where(Conversation.id == conversation_id).execute()
+    Conversation.update(hidden).where(which).execute()
 
 
 def find_deleted(limit: int) -> list[int]:

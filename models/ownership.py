@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from peewee import Case
 
-from models.database import database, now, returned
+from models.database import execute, now, returned
 from models.generation import OPEN, Generation, Status
 from models.prepared import prepared, row_of
 
-#: Rows in one renewal statement at most: SQLite allows 32,766 parameters.
+#: Rows in one renewal statement at most: SQLite allows 32,766 parameters, Postgres 65,535.
 RENEWAL_ROWS = 1000
 
 
@@ -86,16 +86,17 @@ def renew(held: Sequence[Held], lease_seconds: float) -> dict[str, bool]:
     for start in range(0, len(held), RENEWAL_ROWS):
         rows = held[start : start + RENEWAL_ROWS]
         values = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
-        cursor = database.execute_sql(
+        cursor = execute(
             f"WITH held(id, run, text, reasoning, tool_calls, checkpoint_id) AS (VALUES {values}) "  # noqa: S608 (marks only)
-            "UPDATE generation SET lease_until = boot_now() + ?, "
+            "UPDATE generation SET lease_until = database_now() + ?, "
             "text = coalesce(held.text, generation.text), "
             "reasoning = coalesce(held.reasoning, generation.reasoning), "
             "tool_calls = coalesce(held.tool_calls, generation.tool_calls), "
             "checkpoint_id = coalesce(held.checkpoint_id, generation.checkpoint_id) "
             "FROM held WHERE generation.id = held.id AND generation.run = held.run AND generation.status = 'running' "
             "RETURNING generation.id, generation.cancel_requested_at",
-            [value for row in rows for value in row] + [lease_seconds],
+            *(value for row in rows for value in row),
+            lease_seconds,
         )
         # The column itself: SQLite 3.40 answers `… IS NOT NULL` wrongly in the RETURNING of an UPDATE … FROM.
         kept |= {row[0]: row[1] is not None for row in cursor.fetchall()}

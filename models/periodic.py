@@ -65,6 +65,12 @@ def worker_age() -> float | None:
     return float(row[0]) if row else None
 
 
+def worker_ages(host: str) -> list[float]:
+    """Seconds since the last heartbeat of each worker of one host, the newest first."""
+    rows: Any = Worker.select(now() - Worker.heartbeat_at).where(Worker.host == host).tuples()
+    return sorted(float(age) for (age,) in rows)
+
+
 def forget_worker(worker_id: str) -> None:
     """Removes a worker that stops, and those that have been silent for an hour."""
     Worker.delete().where((Worker.id == worker_id) | (Worker.heartbeat_at < now() - 3600)).execute()

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from redis.connection import parse_url
+from redis.connection import ConnectionPool, parse_url
+from redis.exceptions import RedisError
 
 from models.errors import SettingInvalid
 from models.settings import Settings, env_name
@@ -17,6 +18,9 @@ from models.settings import Settings, env_name
 SOCKET_PATH_BYTES = 107
 
 SCHEMES = ("redis://", "rediss://", "unix://")
+
+#: Options of an address that name files: who vouches for the server, and what shows who we are.
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 _DATABASE_IN_QUERY = re.compile(r"(?<![^&])db=(\d+)(?![^&])")
 
@@ -125,9 +129,13 @@ def _checked(url: str, variable: str) -> str:
     if not url.startswith(SCHEMES):
         raise SettingInvalid(f"{variable} must start with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
     try:
-        parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:  # its words may quote a password
+        parts: dict[str, object] = parse_url(url)  # type: ignore[no-untyped-call]
+        ConnectionPool.from_url(url).make_connection()  # which connects only later, and refuses what it does not know
+    except (ValueError, TypeError, RedisError):  # its words may quote a password
         raise SettingInvalid(f"{variable} is no address of a Redis: see its port and what stands behind a ?") from None
+    for name in _FILES:
+        if name in parts and not os.access(str(parts[name]), os.R_OK):
+            raise SettingInvalid(f"{variable} names a file that can't be read: see its {name}")
     return url
 
 

@@ -2,7 +2,7 @@
 
 from peewee import SQL, DoubleField, IntegerField, TextField
 
-from models.database import Table, read_now
+from models.database import Table, database, read_now, shut_out
 from models.identifiers import random_name
 
 
@@ -19,5 +19,14 @@ class Tenant(Table):
 
 def first_tenant() -> Tenant:
     """The tenant that every installation has, made on first use."""
-    found = Tenant.select().order_by(Tenant.created_at).first()
-    return found or Tenant.create(public_id=random_name("ten"), name="default", created_at=read_now())
+    found = _oldest()
+    if found is None:
+        with database.atomic():
+            shut_out("first tenant")
+            found = _oldest() or Tenant.create(public_id=random_name("ten"), name="default", created_at=read_now())
+    return found
+
+
+def _oldest() -> Tenant | None:
+    found: Tenant | None = Tenant.select().order_by(Tenant.created_at).first()
+    return found

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from models.conversation import Conversation
 from models.conversation_list import Place
-from models.database import database
+from models.database import execute
 from models.generation import Generation, Status
 
 #: Turns on the way back from a new one that are looked at, at most.
@@ -50,9 +50,7 @@ def turns_before(row: Generation, max_characters: int) -> list[Turn]:
     if row.parent is None or conversation_id is None:
         return []
     limits = (max_characters,) * 3
-    found = database.execute_sql(
-        _WAY_BACK, (row.parent, conversation_id, conversation_id, MAX_TURNS, *limits)
-    ).fetchall()
+    found = execute(_WAY_BACK, row.parent, conversation_id, conversation_id, MAX_TURNS, *limits).fetchall()
     return [
         Turn(Status(status), bool(loaded), question or "", answer or "") for status, loaded, question, answer in found
     ]

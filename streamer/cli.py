@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from models.errors import StreamerError
+from models.errors import SettingInvalid, StreamerError
 from models.settings import Settings
 from streamer import cli_help
+from streamer.main_process import ROLES, MainProcess, read_main_process
 from streamer.version import version
 
 #: Exit codes.
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument("--url", help="where people reach the service, if not where `streamer up` answers")
     _add_keys(commands)
     _add_routes(commands)
+    _add_health(commands)
     _add_doctor(commands)
     return parser
 
@@ -112,6 +115,17 @@ def _add_routes(commands: Any) -> None:
     show = _command(actions, "show", _routes_show, "routes show")
     show.add_argument("name", metavar="NAME", nargs="?", help="a route: shows all that holds for it")
     show.add_argument("--json", action="store_true", dest="as_json", help="for programs, with every value")
+
+
+def _add_health(commands: Any) -> None:
+    health = _command(commands, "health", _health)
+    health.add_argument("role", nargs="?", choices=ROLES, help="what runs here (default: what process 1 does)")
+    health.add_argument("--ready", action="store_true", help="also ask for all that it needs to do its work")
+    health.add_argument("--processes", type=_count, metavar="N", help="workers that must live here (default 1)")
+    health.add_argument("--host", metavar="ADDRESS", help="address that the web server listens on")
+    health.add_argument("--port", type=int, metavar="N", help="port that it listens on (default 8000)")
+    health.add_argument("--pid", type=int, default=1, metavar="N", help="the process to ask instead of process 1")
+    health.add_argument("--json", action="store_true", dest="as_json", help="for programs")
 
 
 def _add_doctor(commands: Any) -> None:
@@ -233,6 +247,22 @@ def _routes_show(settings: Settings, chosen: argparse.Namespace) -> int:
     from streamer.routes_command import show
 
     return show(settings, chosen.name, as_json=chosen.as_json)
+
+
+def _health(settings: Settings, chosen: argparse.Namespace) -> int:
+    from streamer.health_command import health
+
+    found = MainProcess(chosen.role) if chosen.role else read_main_process(chosen.pid)
+    if found is None:
+        raise SettingInvalid(f"process {chosen.pid} is no `streamer` that serves or works: say serve, worker or up")
+    settings = replace(
+        settings,
+        data=chosen.data or found.data or settings.data,
+        host=chosen.host or found.host or settings.host,
+        port=settings.port if found.port is None or chosen.port is not None else found.port,
+    )
+    asked = found._replace(processes=chosen.processes or found.processes)
+    return health(settings, asked, ready=chosen.ready, in_json=chosen.as_json)
 
 
 def _doctor(settings: Settings, chosen: argparse.Namespace) -> int:

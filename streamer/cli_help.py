@@ -27,6 +27,8 @@ SUMMARIES = {
     "routes": "Check the routes' file, and show what holds for each route.",
     "routes check": "Print every mistake of the routes' file with its line and key, or how many routes are fine.",
     "routes show": "Print all routes, or one, with the values that hold: the file's, else the settings'.",
+    "health": "Tell by the exit code whether what runs on this machine lives, for whoever restarts it; with --ready whether it\n"
+    "can do its work, for whoever sends it some. Without a role it looks at what process 1 runs, as in a container.",
     "doctor": "Look at everything that the service needs, and say what to change. It changes nothing and prints no secret.",
 }
 
@@ -66,6 +68,12 @@ EXAMPLES = {
     "routes": ["streamer routes check", "streamer routes show chat"],
     "routes check": ["streamer routes check", "streamer routes check /srv/streamer/streamer.toml"],
     "routes show": ["streamer routes show", "streamer routes show chat", "streamer routes show --json"],
+    "health": [
+        "streamer health",
+        "streamer health serve --port 9000 --ready",
+        "streamer health worker --processes 2",
+        "streamer health up --data /srv/streamer --json",
+    ],
     "doctor": ["streamer doctor", "streamer doctor --data /srv/streamer --online", "streamer doctor --json"],
 }
 
@@ -100,6 +108,7 @@ SETTINGS = {
         "max_requests",
         "request_window_seconds",
     ],
+    "health": ["data", "host", "port", "redis_url", "database_url", "heartbeat_seconds"],
     "doctor": [
         "data",
         "redis_url",
@@ -114,7 +123,8 @@ SETTINGS = {
 
 EXIT_CODES = """exit codes:
   0    done, or stopped as asked by SIGTERM or Ctrl-C
-  1    the settings, the files or the machine don't allow it; one line on stderr says what to change
+  1    the settings, the files or the machine don't allow it; one line on stderr says what to change.
+       Of `health` and `doctor`: something is not as it should be
   2    the command line is wrong
   70   a defect of the program; one line on stderr says where
   130  interrupted by Ctrl-C before it had begun"""

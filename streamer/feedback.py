@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from peewee import IntegrityError
 from starlette.requests import Request
 
 from models.database import database
@@ -67,8 +68,11 @@ def _store(generation_id: str, tenant_id: int, visitor: str, rating: Rating | No
             raise BadRequest("This answer has not ended yet: say what you think of it when it has.")
         if rating is None:
             take_back(row.id)
-        else:
+            return
+        try:
             rate(row.id, rating, comment)
+        except IntegrityError:  # it was erased since it was found
+            raise NotFound from None
 
 
 def opinion_of(feedback: Feedback) -> Opinion:

@@ -12,12 +12,12 @@ import uvicorn
 
 from models.database import connect
 from models.errors import SettingInvalid
+from models.host_claim import check_host
 from models.kill_point import check_kill_point
 from models.settings import Settings
 from streamer.app import Application, create_app
 from streamer.connection import Connection, connection_class
 from tasks.end_tasks import end_tasks
-from tasks.route_checks import load_checked_routes
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +77,19 @@ def serve(settings: Settings, inherited: int | None = None) -> int:
 
     `inherited` is the descriptor of a socket that listens already, which other processes have as well.
     """
-    check_kill_point(settings)
-    connect(settings)
-    load_checked_routes(settings)  # a wrong file is told in one line here, not by the lifespan
-    app = create_app(settings)
+    app = prepare(settings)
     with listening_socket(settings) if inherited is None else socket.socket(fileno=inherited) as listening:
         server = Server(configuration(app, settings), app, settings.web_drain_seconds)
         server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def prepare(settings: Settings) -> Application:
+    """The application, with its database connected. Raises SettingInvalid for whatever keeps it from starting, in one line."""
+    check_kill_point(settings)
+    connect(settings)
+    check_host()
+    return create_app(settings)
 
 
 def configuration(app: Application, settings: Settings) -> uvicorn.Config:

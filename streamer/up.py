@@ -11,6 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from models.database import connect, database
+from models.host_claim import check_host
 from models.route import Route
 from models.route_file import load_providers
 from models.secret import Secret, load_secret
@@ -131,5 +132,6 @@ def _answers(url: str, path: str) -> bool:
 
 def _prepare_database(settings: Settings, secret: Secret) -> FirstKey:
     connect(settings, migrating=True)
+    check_host()
     with database.connection_context():
         return ensure_first_key(settings, secret)

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import Case
 from redis.exceptions import ResponseError
 
-from models.database import database, now, read_now
+from models.database import database, keep_clock, now, read_now
 from models.database_threads import DatabaseThreads
 from models.dispatch import WAITS, take_next
 from models.ending import Ending, end_unheld, is_unsaid, mark_published
@@ -21,6 +21,7 @@ from models.errors import DeadlineExceeded, GenerationFailure, Unavailable, Work
 from models.event import Usage
 from models.event_log import LOG_AWAY, EventLog, connect_redis
 from models.generation import ENDED, IS_OPEN, Generation, Status
+from models.host_claim import claim_host
 from models.identifiers import random_name
 from models.ownership import put_back
 from models.periodic import claim_turn
@@ -86,11 +87,13 @@ class Sweeper(threading.Thread):
 
     async def _take_turns(self, log: EventLog) -> None:
         """Recovering has a turn of its own: a process that may not judge leases yet must not take it from one that may."""
+        self._threads.call(keep_clock)
         period = self._settings.sweep_seconds * 0.9
         healthy = self._threads.health.healthy_seconds() >= self._settings.lease_seconds
         if healthy and self._threads.call(claim_turn, "recover", self._owner, period):
             await self.recover(log)
         if self._threads.call(claim_turn, "sweep", self._owner, period):
+            self._threads.call(claim_host)
             await self.sweep(log)
         await self._maintenance.take_turns(log)
 

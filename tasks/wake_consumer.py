@@ -28,6 +28,9 @@ MAINTENANCE_SECONDS = 2.0
 #: Seconds after a (re)connection without such a look: after an outage all workers are silent, and none is dead.
 GRACE_SECONDS = 5.0
 
+#: Seconds between two attempts to reach a Redis that is away. Dramatiq would wait for 3 s.
+AWAY_PAUSE_SECONDS = 0.5
+
 #: Seconds between two heartbeats of a worker that takes nothing any more.
 DRAINING_PAUSE_SECONDS = 0.2
 
@@ -107,7 +110,10 @@ class WakeBroker(RedisBroker):
 
 
 class WakeConsumer(_RedisConsumer):
-    """Fetches the messages of one queue, in one thread; they are acknowledged from any."""
+    """Fetches the messages of one queue, in one thread; they are acknowledged from any.
+
+    It outlives connections: while Redis is away there are no messages, and afterwards it goes on with what it holds.
+    """
 
     broker: WakeBroker
     queue_name: str
@@ -121,11 +127,10 @@ class WakeConsumer(_RedisConsumer):
         self._delayed = queue_name.endswith(".DQ")
         self._key = f"{broker.namespace}:{queue_name}"
         self._etas: list[int] = []
-        if self._delayed:  # Dramatiq drops those with the connection
+        self._connected = False
+        self._told_away = False
+        if self._delayed:  # Dramatiq drops those with a consumer that broke
             self.queued_message_ids.clear()
-        broker.postpone_maintenance()
-        with _guarded():
-            broker.reclaim(queue_name)
 
     @property
     def outstanding_message_count(self) -> int:
@@ -136,9 +141,12 @@ class WakeConsumer(_RedisConsumer):
 
     def __next__(self) -> MessageProxy | None:
         if not self.message_cache:
-            with _guarded():
+            try:
+                self._begin()
                 self._wait()
                 self._fetch()
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                self._rest(error)
         if not self.message_cache:
             return None
         message = self.message_cache.pop(0)
@@ -173,6 +181,25 @@ class WakeConsumer(_RedisConsumer):
         """Sends back what was fetched and not handed out yet."""
         unused, self.message_cache = self.message_cache, []
         self.requeue(unused)
+
+    def _begin(self) -> None:
+        """At the first connection, and the first after an outage."""
+        if self._connected:
+            return
+        self.broker.postpone_maintenance()
+        self.broker.reclaim(self.queue_name)
+        self._connected = True
+        if self._told_away:
+            self._told_away = False
+            logger.info("the queue %s is back", self.queue_name)
+
+    def _rest(self, error: Exception) -> None:
+        """Redis is away: its words may quote an address, so that only their kind is told, once."""
+        self._connected = False
+        if not self._told_away:
+            self._told_away = True
+            logger.warning("the queue %s is away (%s): its messages wait", self.queue_name, type(error).__name__)
+        time.sleep(AWAY_PAUSE_SECONDS)
 
     def _wait(self) -> None:
         """Returns when there may be something to fetch, and after the idle time at the latest."""
@@ -221,7 +248,7 @@ def decoded(body: bytes) -> Message[Any] | None:
 
 @contextlib.contextmanager
 def _guarded() -> Iterator[None]:
-    """Tells Dramatiq that Redis is away in the one way that it takes for that; on others it gives up."""
+    """Tells Dramatiq that Redis is away in the one way that it takes for that, and tries again; on others it gives up."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 
 import dramatiq
 from dramatiq.asyncio import get_event_loop_thread
@@ -15,9 +16,10 @@ from dramatiq.middleware import Middleware
 from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.event_log import EventLog, connect_redis
+from models.host_claim import check_host
 from models.kill_point import check_kill_point
 from models.redis_address import broker_url, redis_url
-from models.route import split
+from models.route import Route, split
 from models.secret import load_secret
 from models.settings import Settings
 from tasks.answer_cache import AnswerCache
@@ -39,6 +41,9 @@ logger = logging.getLogger(__name__)
 #: How long an idle consumer sleeps at most, in ms. It is woken by what comes; this is its heartbeat.
 IDLE_MS = 1000
 
+#: Seconds in which a second SIGINT is the same Ctrl-C, sent on by whatever started us.
+SAME_CTRL_C_SECONDS = 0.1
+
 #: Seconds beyond the drain after which a worker that hangs ends itself.
 LAST_SECONDS = 3.0
 
@@ -50,10 +55,7 @@ class WorkerState(Middleware):
         self.settings = settings
         self.threads = threads
         self.routes = load_checked_routes(settings)
-        self.registry = Registry(settings)
-        for route in self.routes.values():
-            for name in sorted(route.providers):
-                self.registry.provider(name)  # a wrong setting is told now, not to a visitor
+        self.registry = registry_of(self.routes, settings)
         self.holdings = Holdings(settings, threads)
         self._client = connect_redis(redis_url(settings))
         self._listening = connect_redis(redis_url(settings), timeout_seconds=None, connections=2)
@@ -99,8 +101,12 @@ class WorkerState(Middleware):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.worker_drain_seconds):
                 await self._generator.wait_idle()
-        self.holdings.stop_all(Stop.DRAINING)
+        await self.hand_on()
         await self._generator.wait_idle()
+
+    async def hand_on(self) -> None:
+        """Stops what runs, for another worker to take up."""
+        self.holdings.stop_all(Stop.DRAINING)
 
     async def close(self) -> None:
         """Ends the process's own tasks and connections."""
@@ -109,6 +115,25 @@ class WorkerState(Middleware):
         await self.registry.aclose()
         await self._client.aclose()
         await self._listening.aclose()
+
+
+def registry_of(routes: Mapping[str, Route], settings: Settings) -> Registry:
+    """The providers of all routes. Raises SettingInvalid: a wrong setting is told now, not to a visitor."""
+    registry = Registry(settings)
+    for route in routes.values():
+        for name in sorted(route.providers):
+            registry.provider(name)
+    return registry
+
+
+def check(settings: Settings) -> None:
+    """Raises SettingInvalid for whatever would keep a worker from starting."""
+    check_kill_point(settings)
+    connect(settings)
+    check_host()
+    for each in (redis_url, broker_url, load_secret):
+        each(settings)
+    registry_of(load_checked_routes(settings), settings)
 
 
 def run_in_loop(work: Coroutine[object, object, None]) -> None:
@@ -124,6 +149,7 @@ def work(settings: Settings) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread starts: they inherit it
     check_kill_point(settings)
     connect(settings)
+    check_host()
     threads = DatabaseThreads(settings.database_threads)
     queue = Queue(broker_url(settings))
     state = WorkerState(settings, threads, queue)
@@ -152,12 +178,24 @@ def _stop(
     watchdog = threading.Timer(settings.worker_drain_seconds + LAST_SECONDS, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
+    drained = threading.Event()
+    threading.Thread(target=_await_another_ctrl_c, args=(state, drained), daemon=True).start()
     sweeper.stop()
     broker.drain()
     logger.info("stopping: %d generations have %g s", len(state.holdings), settings.worker_drain_seconds)
     run_in_loop(state.drain())
+    drained.set()
     run_in_loop(state.close())
     worker.stop()
     broker.give_everything_back()
     sweeper.join()
     watchdog.cancel()
+
+
+def _await_another_ctrl_c(state: WorkerState, drained: threading.Event) -> None:
+    """Who presses Ctrl-C again waits for no answer: what runs is handed on now."""
+    began = time.monotonic()
+    while True:
+        signal.sigwait({signal.SIGINT})
+        if time.monotonic() - began >= SAME_CTRL_C_SECONDS and not drained.is_set():
+            run_in_loop(state.hand_on())

@@ -1,12 +1,11 @@
-"""The real parts that tests share: a Redis of the session's own, emptied for each test, and a database for each test."""
+"""The real parts that tests share: a Redis and a Postgres of the session's own, emptied for each test, or SQLite for each."""
 
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import redis
@@ -14,19 +13,17 @@ from peewee import Database
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from models import postgres as postgres_store
+from models import sqlite
 from models.database import connect, sqlite_path
 from models.database_threads import DatabaseThreads
 from models.errors import SettingInvalid
 from models.settings import Settings
 from streamer.redis_server import find_redis_server
+from tests.missing import missing
 from tests.order import make_scheduler, mix
-
-
-def missing(what: str) -> NoReturn:
-    """Skips a test whose machine lacks something; in CI that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+from tests.postgres_server import PostgresServer, shared_postgres
+from tests.store import ROOMS, STORES, Lock, TestDatabase, closed_afterwards
 
 
 def redis_server_binary() -> str:
@@ -62,10 +59,44 @@ def redis_url(redis_socket: Path) -> str:
     return f"unix://{redis_socket}?db=0"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running Postgres. Without one on this machine the test is skipped; in CI it fails."""
+    server = shared_postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def test_database(postgres: PostgresServer) -> Iterator[TestDatabase]:
+    """The migrated database of all tests of this runner."""
+    url = postgres.make("tests")
+    connect(Settings(database_url=url), migrating=True)
+    found = TestDatabase(postgres, url)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def store(request: pytest.FixtureRequest) -> str:
+    """Which store the test runs on."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, store: str) -> Iterator[str]:
+    """What DATABASE_URL says: nothing means SQLite in the data folder. A Postgres is migrated and empty."""
+    if store == "sqlite":
+        yield ""
+        return
+    with closed_afterwards():
+        yield request.getfixturevalue("test_database").empty()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
     """The defaults, in a data folder of the test's own."""
-    return Settings(data=str(tmp_path))
+    return Settings(data=str(tmp_path), database_url=database_url)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +111,23 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(settings: Settings, empty_database: Path) -> Iterator[Database]:
     """An empty database with all tables."""
-    shutil.copy(empty_database, sqlite_path(settings))
+    if not settings.database_url:
+        shutil.copy(empty_database, sqlite_path(settings))
     bound = connect(settings)
     yield bound
+    bound.close()
+
+
+@pytest.fixture
+def lock(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lock]:
+    """What can keep everybody else from the database; for it the service's statements wait no longer than a moment."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(postgres_store, "LOCK_SECONDS", 0.01)
+    database.close()
+    bound = connect(settings)
+    found = Lock(settings)
+    yield found
+    found.close()
     bound.close()
 
 
@@ -91,6 +136,14 @@ def threads(database: Database) -> Iterator[DatabaseThreads]:
     threads = DatabaseThreads(2)
     yield threads
     threads.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What touches the store in these rooms is shown on both."""
+    room = metafunc.definition.nodeid.startswith(ROOMS)
+    used = {"database", "store"} <= set(metafunc.fixturenames)
+    if room and used and not metafunc.definition.get_closest_marker("one_store"):
+        metafunc.parametrize("store", STORES, indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from models.errors import SettingInvalid
 from tasks.providers.local_weights import find_weights
-from tests.conftest import missing
+from tests.missing import missing
 
 
 def require_local_model() -> None:

@@ -25,6 +25,11 @@ class RedisProcess:
         return f"unix://{self.socket}?db=0"
 
     @property
+    def program(self) -> str:
+        """What is run."""
+        return redis_server_binary()
+
+    @property
     def arguments(self) -> list[str]:
         """Where it listens and what it keeps."""
         return ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self.folder)]
@@ -35,8 +40,8 @@ class RedisProcess:
 
     def start(self, *arguments: str) -> None:
         """Returns when it answers."""
-        command = [redis_server_binary(), *self.arguments, *arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        command = ["redis-server", *self.arguments, *arguments]  # the program goes by this name
+        self._process = subprocess.Popen(command, executable=self.program, stdout=subprocess.DEVNULL)
         with self.client(Retry(ConstantBackoff(0.02), 3000)) as client:
             client.ping()
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.api_key import ApiKey, find_key, public_id_of, verify_key
-from models.database import connect, database, sqlite_path
+from models.database import connect, database, is_there
+from models.errors import SettingInvalid
 from models.secret import SECRET_LENGTH, Secret
 from models.settings import Settings, env_name
 from streamer.doctor.check import Finding, failed, ok, warning
@@ -96,7 +97,7 @@ def api_key(settings: Settings) -> Iterator[Finding]:
     plain, held = path.read_text(errors="replace").strip(), settings.secret
     if not held and (settings.data_path / "secret").exists():
         held = (settings.data_path / "secret").read_text(errors="replace").strip()
-    if not held or not sqlite_path(settings).exists():
+    if not held or not is_there(settings):
         yield warning(f"{path} can't be tried: there is no secret or no database", "see the lines of these two")
         return
     connect(settings)
@@ -116,9 +117,12 @@ def api_key(settings: Settings) -> Iterator[Finding]:
 
 
 def _has_keys(settings: Settings) -> bool:
-    if not sqlite_path(settings).exists():
+    if not is_there(settings):
         return False
-    connect(settings)
+    try:
+        connect(settings)
+    except SettingInvalid:  # the line `database` or `migrations` says so
+        return False
     with database.connection_context():
         return bool(ApiKey.select().exists())
 

@@ -7,23 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import RedisError
 
 from models.redis_address import broker_url, private_socket, redis_url
 from models.settings import Settings, env_name
 from streamer.data_folder import running_url
 from streamer.doctor.check import Finding, failed, ok, warning
 from streamer.embedded_redis import answers_ping
+from streamer.redis_answer import address, connected, reason
 from streamer.redis_server import OLDEST_VERSION, find_redis_server
 from tasks.broker import NAMESPACE, QUEUE
 
 MB = 1024 * 1024
-
-#: Seconds that a Redis gets for each answer.
-ANSWER_SECONDS = 2.0
 
 #: Seconds that two clocks may differ: the queue takes messages from whom it believes dead, by the workers' clocks.
 SKEW_SECONDS = 2.0
@@ -66,7 +61,7 @@ def queue(settings: Settings) -> Iterator[Finding]:
         )
         yield failed(f"{where} is the event log's database, too", change)
     try:
-        with _client(url) as client:
+        with connected(url) as client:
             waiting = int(client.llen(f"{NAMESPACE}:{QUEUE}"))
     except RedisError as error:
         yield failed(f"{where}: {reason(error)}", cure)
@@ -75,35 +70,6 @@ def queue(settings: Settings) -> Iterator[Finding]:
         yield warning(f"{where}: {waiting} messages wait", "start more `streamer worker`, or look into their logs")
     else:
         yield ok(f"{where}: {waiting} messages wait")
-
-
-def address(url: str) -> str:
-    """A Redis address without user, password and options."""
-    parts: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    number = parts.get("db", 0)
-    if "path" in parts:
-        return f"unix://{parts['path']}, database {number}"
-    scheme = url.partition("://")[0]
-    return f"{scheme}://{parts.get('host', 'localhost')}:{parts.get('port', 6379)}/{number}"
-
-
-def reason(error: RedisError) -> str:
-    """Why Redis did not do what was asked, without the words of a library that may quote the address."""
-    known = {
-        redis.AuthenticationError: "it refuses the user or password",
-        redis.exceptions.NoPermissionError: "this user may not do what the service does there",
-        redis.BusyLoadingError: "it is still loading its data",
-        redis.ReadOnlyError: "it is a replica and takes no writes",
-        redis.exceptions.OutOfMemoryError: "it is out of memory",
-        redis.TimeoutError: f"no answer within {ANSWER_SECONDS:g} s",
-    }
-    for kind, words in known.items():
-        if isinstance(error, kind):
-            return words
-    causes = (error.__cause__, error.__context__)
-    if words := next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), ""):
-        return f"it can't be reached ({words})"
-    return "it refuses the command" if isinstance(error, ResponseError) else "it can't be reached"
 
 
 def _none_runs(settings: Settings) -> bool:
@@ -120,20 +86,10 @@ def _cure(settings: Settings, variable: str) -> str:
     return f"see {settings.data_path}/redis/redis.log; `streamer up` starts it again where it has ended"
 
 
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-
-
 def _server(url: str, cure: str) -> Iterator[Finding]:
     where = address(url)
     try:
-        with _client(url) as client:
+        with connected(url) as client:
             info: dict[str, Any] = client.info()
             skew = _skew(client)
             _write(client)

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.database import AWAY, MIGRATIONS, connect, database, migration_names, now, sqlite_path
+from models.database import AWAY, MIGRATIONS, connect, database, is_there, migration_names, now, sqlite_path
 from models.errors import SettingInvalid
 from models.periodic import Schedule, Worker
+from models.postgres import is_postgres
 from models.settings import Settings
 from streamer.doctor.check import Finding, failed, ok, warning
+from streamer.doctor.postgres import postgres
 
 MB = 1024 * 1024
 
@@ -21,6 +23,9 @@ _NONE_YET = "`streamer up` makes it; before `serve` and `worker` run `streamer m
 
 def store(settings: Settings) -> Iterator[Finding]:
     """Whether the database opens, keeps its log as it must, and takes a write (which is taken back)."""
+    if is_postgres(settings.database_url):
+        yield from postgres(settings)
+        return
     path = sqlite_path(settings)
     if not path.exists():
         yield warning(f"{path} is not there yet", _NONE_YET)
@@ -47,12 +52,16 @@ def store(settings: Settings) -> Iterator[Finding]:
 
 def migrations(settings: Settings) -> Iterator[Finding]:
     """Whether the schema is this release's."""
-    if not sqlite_path(settings).exists():
+    if not is_there(settings):
         yield ok("none yet, as there is no database")
         return
     with contextlib.suppress(SettingInvalid):  # the tables are bound before it says that some are missing
         connect(settings)
-    found = migration_names()
+    try:
+        found = migration_names()
+    except AWAY:
+        yield failed("the database can't be asked", "see the line `database`")
+        return
     pending = [name for name, applied in found if not applied]
     foreign = [name for name, _ in found if not (MIGRATIONS / f"{name}.py").exists()]
     if foreign:
@@ -65,7 +74,7 @@ def migrations(settings: Settings) -> Iterator[Finding]:
 
 def workers(settings: Settings) -> Iterator[Finding]:
     """Whether a worker lives: without one, requests wait."""
-    if not sqlite_path(settings).exists():
+    if not is_there(settings):
         yield warning("none, as there is no database", _NONE_YET)
         return
     connect(settings)

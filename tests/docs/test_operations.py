@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis.connection import parse_url
 
 from streamer.cli import _parser
-from tests.conftest import missing
-from tests.docs.pages import blocks, commands
+from tests.docs.pages import DOCS, blocks, commands
+from tests.missing import missing
 from tests.packaging.dockerfile import stages
 
 PAGES = ("operations.md", "tour.md")
@@ -50,12 +51,28 @@ def test_containers_are_given_what_the_image_expects() -> None:
     runs = [line for line in text.splitlines() if "docker run" in line]
     assert all(f":{image.one('VOLUME')}" in line for line in runs)
     (worker,) = (line for line in runs if line.endswith("streamer worker"))
-    assert "--no-healthcheck" in worker
+    assert not any("--no-healthcheck" in line for line in runs)  # the image's own fits both
     found = re.search(r"--stop-timeout (\d+)", worker)
     assert found is not None
     assert int(found[1]) > 63  # the drain, and what a worker that hangs gets beyond it
     (web,) = (line for line in runs if line.endswith("streamer"))
     assert f":{image.one('EXPOSE')} " in web
+
+
+def test_the_probes_are_commands_that_parse() -> None:
+    (probes,) = blocks("operations.md", "yaml")
+    found = re.findall(r"command: \[streamer, ([^]]+)\]", probes)
+    assert len(found) == 3
+    for words in found:
+        assert _parser().parse_args(words.split(", ")).role == "worker"
+
+
+def test_the_addresses_of_a_redis_elsewhere_are_ones_that_are_taken() -> None:
+    urls = re.findall(r"='(rediss://.+)'", (DOCS / "operations.md").read_text())
+    assert len(urls) == 2
+    for url in urls:
+        parts = parse_url(url)  # type: ignore[no-untyped-call]
+        assert (parts["ssl_ca_certs"], "%" in parts["password"]) == ("/etc/streamer/redis-ca.pem", False)
 
 
 @pytest.mark.parametrize("word", ["proxy_buffering off", "proxy_http_version 1.1", "$uri"])

@@ -1,7 +1,7 @@
 """`make faults`: runs the matrix with a live table, and writes a report of the figures.
 
 The environment says what runs: ROWS=F1,F3 (default: all), SEED= (default: random), REPEAT= (default: 1), REAL=1 for the
-durations that users have, REPORT= (default: faults.json).
+durations that users have, STORE=postgres for a Postgres in place of SQLite, REPORT= (default: faults.json).
 """
 
 import argparse
@@ -20,6 +20,7 @@ import pytest
 
 from tests.faults.durations import Durations
 from tests.faults.rows import Context, Row, all_rows
+from tests.faults.store import chosen
 
 #: By what a result says of whether it holds: None, that this machine can't show it.
 _WORDS = {True: "ok  ", False: "FAIL", None: "skip"}
@@ -28,17 +29,17 @@ _WORDS = {True: "ok  ", False: "FAIL", None: "skip"}
 def main() -> int:
     """Returns the exit code: 0 where every row held."""
     _explain()
-    chosen = [name for name in os.environ.get("ROWS", "").replace(" ", "").split(",") if name]
+    asked = [name for name in os.environ.get("ROWS", "").replace(" ", "").split(",") if name]
     known = all_rows()
-    if unknown := set(chosen) - set(known):
+    if unknown := set(asked) - set(known):
         print(f"there are no rows {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     durations = Durations(real=os.environ.get("REAL") == "1", strict=True)
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
     repeat = int(os.environ.get("REPEAT") or 1)
     words = "the real durations" if durations.real else "short durations"
-    print(f"seed {seed}, {repeat} time(s), {words}; {platform.platform()}, {os.cpu_count()} cores\n")
-    results = [_run(known[name], durations, seed + turn) for turn in range(repeat) for name in chosen or known]
+    print(f"seed {seed}, {repeat} time(s), {words}, {chosen()}; {platform.platform()}, {os.cpu_count()} cores\n")
+    results = [_run(known[name], durations, seed + turn) for turn in range(repeat) for name in asked or known]
     return _report(results, seed, durations)
 
 
@@ -59,6 +60,8 @@ def _run(row: Row, durations: Durations, seed: int) -> dict[str, Any]:
     result: dict[str, Any] = {"row": row.name, "fault": row.fault, "seed": seed}
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:
+            if chosen() not in row.stores:
+                pytest.skip(f"it makes no sense with {chosen()}")
             figures = asyncio.run(row.show(Context(Path(folder), durations, random.Random(f"{seed} {row.name}"))))
             result |= {"holds": True, "figures": figures}
         except pytest.skip.Exception as why:
@@ -82,7 +85,13 @@ def _report(results: list[dict[str, Any]], seed: int, durations: Durations) -> i
         [each["row"] for each in results if each["holds"] is held] for held in (True, False, None)
     )
     path = Path(os.environ.get("REPORT") or "faults.json")
-    about = {"seed": seed, "real": durations.real, "machine": platform.platform(), "python": platform.python_version()}
+    about = {
+        "seed": seed,
+        "real": durations.real,
+        "store": chosen(),
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+    }
     path.write_text(json.dumps(about | {"results": results}, indent=1, default=str) + "\n")
     print(f"\n{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped; figures in {path}")
     return 1 if failed else 0

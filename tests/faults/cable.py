@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.conftest import missing
+from tests.missing import missing
 
 CLONE_NEWNET = 0x40000000
 

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -21,12 +20,16 @@ from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.faults.durations import Durations
 from tests.faults.proxy import Proxy
 from tests.faults.redis_server import RedisServer
+from tests.faults.store import make_store
 from tests.faults.viewer import Viewer
 
 ROOT = Path(__file__).parents[2]
 
 #: Seconds for a process to be ready, on a machine that does other things as well.
 START_SECONDS = 60.0
+
+#: What a worker says once it takes messages.
+READY = "is ready for"
 
 #: What rows may ask for beside `chat`.
 ROUTES = """
@@ -84,15 +87,23 @@ class Process:
 
 
 class Installation:
-    """`async with Installation(folder, durations) as it:` gives Redis, a proxy before it, one web and one worker process."""
+    """`async with Installation(folder, durations) as it:` gives Redis, a proxy before it, a store and a provider; web and worker
+    processes as they are started."""
 
-    def __init__(self, folder: Path, durations: Durations, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        durations: Durations,
+        environment: Mapping[str, str] | None = None,
+        *,
+        database: Path | None = None,
+    ) -> None:
         self.folder = folder
         self.durations = durations
         self.provider = FakeOpenAI(Answer(tokens=60, delay_seconds=0.02))
         self.redis = RedisServer(folder, free_port())
         self.proxy = Proxy(self.redis.port)
-        self.database = folder / "streamer.db"
+        self.store = make_store(database or folder / "streamer.db")
         self.host = "127.0.0.1"
         """Where web processes that are started from now on listen, and where they are called."""
         self.api_key = ""
@@ -115,6 +126,7 @@ class Installation:
         await self.proxy.stop()
         self.redis.kill()
         self.provider.__exit__(None, None, None)
+        await asyncio.to_thread(self.store.remove)
 
     def _prepare(self) -> None:
         for arguments in (["migrate"], ["keys", "create", "--name", "first", "--scopes", "session chat admin"]):
@@ -136,6 +148,7 @@ class Installation:
             "OPENAI_BASE_URL": self.provider.url,
             "STREAMER_MODEL": "openai:gpt-4o-mini",
             "STREAMER_DATA": str(self.folder),
+            "DATABASE_URL": self.store.url,
             "STREAMER_HOST": self.host,
             "STREAMER_WORKER_THREADS": "40",
             "STREAMER_ROUTES": str(self.folder / "routes.toml"),
@@ -144,10 +157,13 @@ class Installation:
 
     # Processes
 
-    async def start_worker(self, more: Mapping[str, str] | None = None, *, may_die: bool = False) -> Process:
-        """A worker process, once it is ready. `may_die`: what waits for it kills it at once."""
-        process = self._start("worker", [], more)
-        await self.until(lambda: "is ready for" in process.said() or not process.running, START_SECONDS)
+    async def start_worker(
+        self, more: Mapping[str, str] | None = None, *, may_die: bool = False, processes: int = 1
+    ) -> Process:
+        """A worker process, or the parent of several, once all are ready. `may_die`: what waits for it kills it at once."""
+        process = self._start("worker", ["--processes", str(processes)], more)
+        ready = lambda: process.said().count(READY) >= processes or not process.running  # noqa: E731
+        await self.until(ready, START_SECONDS)
         assert process.running or may_die, process.said()
         return process
 
@@ -242,18 +258,12 @@ class Installation:
 
     def row(self, generation_id: str) -> dict[str, Any]:
         """The row itself, past the service."""
-        with contextlib.closing(self._database()) as connection:
-            connection.row_factory = sqlite3.Row
-            found = connection.execute("SELECT * FROM generation WHERE id = ?", (generation_id,)).fetchone()
-            return dict(found)
+        (found,) = self.store.dicts("SELECT * FROM generation WHERE id = ?", generation_id)
+        return found
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Any query on the database, past the service."""
-        with contextlib.closing(self._database()) as connection:
-            return connection.execute(sql, values).fetchall()
-
-    def _database(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=60)
+        return self.store.rows(sql, *values)
 
     async def until(self, true: Callable[[], object], timeout_seconds: float) -> float:
         """Waits until `true()`, and returns the seconds that took. AssertionError after the timeout."""

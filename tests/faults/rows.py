@@ -31,6 +31,8 @@ class Row:
     name: str
     fault: str
     show: Show
+    stores: tuple[str, ...] = ("sqlite", "postgres")
+    """Where it makes sense."""
 
     @property
     def file(self) -> str:
@@ -46,12 +48,12 @@ class _Matrix:
 _MATRIX = _Matrix()
 
 
-def row(name: str, fault: str) -> Callable[[Show], Show]:
+def row(name: str, fault: str, stores: tuple[str, ...] = ("sqlite", "postgres")) -> Callable[[Show], Show]:
     """Registers a row of the matrix."""
 
     def register(show: Show) -> Show:
         assert name not in _MATRIX.rows, f"two rows are called {name}"
-        _MATRIX.rows[name] = Row(name, fault, show)
+        _MATRIX.rows[name] = Row(name, fault, show, stores)
         return show
 
     return register

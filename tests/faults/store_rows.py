@@ -13,30 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.fakes.openai_server import Answer
 from tests.faults.installation import Installation
 from tests.faults.oracle import finish
 from tests.faults.rows import Context, Figures, row
 from tests.faults.viewer import Viewer
 from tests.faults.wall_clock import WallClock
+from tests.missing import missing
 
 #: The size of the disk that becomes full.
 DISK_BYTES = 8 * 1024 * 1024
-
-
-class Lock:
-    """Nobody can write to the SQLite database while it is held."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-
-    def take(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def give(self) -> None:
-        self._connection.execute("ROLLBACK")
-        self._connection.close()
 
 
 async def _called(it: Installation, calls: int) -> None:
@@ -44,7 +30,7 @@ async def _called(it: Installation, calls: int) -> None:
     await it.provider.until(lambda: it.provider.calls == calls, 30)
 
 
-@row("F50", "the database is locked, with generations in flight")
+@row("F50", "the database is locked or gone, with generations in flight")
 async def f50(context: Context) -> Figures:
     seconds = 30.0 if context.durations.real else 9.0
     # Between the lock's end and a theft lies a lease, less what a renewal may be late: on a busy machine 2 s are too few.
@@ -63,14 +49,13 @@ async def f50(context: Context) -> Figures:
             await _called(it, number + 1)
         following = [asyncio.create_task(viewer.follow(200)) for viewer in viewers]
         await asyncio.gather(*(viewer.reach(24) for viewer in viewers))
-        lock = Lock(it.folder / "streamer.db")
-        await asyncio.to_thread(lock.take)
+        await asyncio.to_thread(it.store.take_away)
         token = await it.visitor(port)
         status, body, headers = await it.call(port, "POST", "/ai/v1/chat", {"message": "meanwhile"}, token)
         assert (status, body["error"], "retry-after" in headers) == (503, "unavailable", True), body
         await asyncio.sleep(seconds - 5)
         assert all(viewer.end is None for viewer in viewers), "somebody was told an end before the commit"
-        lock.give()
+        await asyncio.to_thread(it.store.give_back)
         freed = time.monotonic()
         await asyncio.gather(*following)
         after = round(time.monotonic() - freed, 2)
@@ -105,12 +90,10 @@ def fill(folder: Path) -> Path:
     return path
 
 
-@row("F51", "the disk is full")
+@row("F51", "the disk is full", stores=("sqlite",))
 async def f51(context: Context) -> Figures:
     with small_disk(context.folder / "disk") as disk:
-        environment = {"DATABASE_URL": f"sqlite:///{disk / 'streamer.db'}"}
-        async with Installation(context.folder, context.durations, environment) as it:
-            it.database = disk / "streamer.db"
+        async with Installation(context.folder, context.durations, {}, database=disk / "streamer.db") as it:
             _, port = await it.start_web()
             await it.start_worker()
             it.provider.usually = Answer(tokens=100, delay_seconds=0.03)
@@ -121,7 +104,7 @@ async def f51(context: Context) -> Figures:
             following = [asyncio.create_task(viewer.follow(120)) for viewer in viewers.values()]
             await asyncio.gather(*(viewer.reach(100) for viewer in viewers.values()))
             # A reader keeps SQLite from writing over what its log has held before: each commit needs new room.
-            reader = sqlite3.connect(it.database, isolation_level=None)
+            reader = sqlite3.connect(disk / "streamer.db", isolation_level=None)
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM generation").fetchall()
             filler = await asyncio.to_thread(fill, disk)
@@ -156,14 +139,13 @@ async def f52(context: Context) -> Figures:
         viewer = await it.watch(port, chat, "f52")
         following = asyncio.create_task(viewer.follow(120))
         await viewer.reach(len(it.oracle("f52")))
-        lock = Lock(it.folder / "streamer.db")
-        await asyncio.to_thread(lock.take)
+        await asyncio.to_thread(it.store.take_away)
         it.provider.release()
         seconds = 12.0 if context.durations.real else 7.0
         await asyncio.sleep(seconds)
         assert viewer.end is None, "an end was told before the commit"
         assert viewer.text == it.oracle("f52"), "the text is not in the log"
-        lock.give()
+        await asyncio.to_thread(it.store.give_back)
         freed = time.monotonic()
         await following
         after = round(time.monotonic() - freed, 2)

@@ -10,16 +10,18 @@ def table(reports: list[dict[str, Any]]) -> str:
     """One line a row, with the figures of each report behind it."""
     titles = [f"{'real' if report['real'] else 'short'} durations, seed {report['seed']}" for report in reports]
     lines = ["| row | fault | " + " | ".join(titles) + " |", "|---|---|" + "---|" * len(reports)]
-    found: dict[str, list[str]] = {}
-    faults: dict[str, str] = {}
-    for report in reports:
-        for result in report["results"]:
-            told = "; ".join(f"{name} {value}" for name, value in result["figures"].items())
-            faults[result["row"]] = result["fault"]
-            missing = "not shown" if result["holds"] is None else "**fails**"
-            found.setdefault(result["row"], []).append(told if result["holds"] else f"{missing}: {result['why']}")
-    lines += [f"| {name} | {faults[name]} | " + " | ".join(cells) + " |" for name, cells in found.items()]
+    found = [{each["row"]: each for each in report["results"]} for report in reports]
+    faults = {row: each["fault"] for results in found for row, each in results.items()}
+    for row, fault in faults.items():
+        cells = [_cell(results[row]) if row in results else "–" for results in found]
+        lines.append(f"| {row} | {fault} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(result: dict[str, Any]) -> str:
+    if result["holds"]:
+        return "; ".join(f"{name} {value}" for name, value in result["figures"].items())
+    return f"{'not shown' if result['holds'] is None else '**fails**'}: {result['why']}"
 
 
 if __name__ == "__main__":

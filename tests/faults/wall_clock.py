@@ -5,7 +5,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from tests.conftest import missing
+from tests.missing import missing
 
 SOURCE = Path(__file__).with_suffix(".c")
 

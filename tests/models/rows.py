@@ -7,12 +7,14 @@ import pytest
 
 from models.admission import Request, admit
 from models.clock import boot_clock
-from models.database import read_now
+from models.database import database, read_now
 from models.generation import Generation, Sent
 from models.ownership import claim
+from models.postgres import Postgres
 from models.route import Route
 from models.settings import Settings
 from models.tenant import Tenant, first_tenant
+from tests.store import shift_clock
 
 ROUTE = Route(model="openai:gpt-4o-mini")
 
@@ -83,6 +85,8 @@ def running(settings: Settings, *, message: str = "hello", route: Route = ROUTE,
 
 
 def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Moves the database's clock of this process on."""
+    """Moves the database's clock on: that of this process, and Postgres's own in the test's database."""
     assert boot_clock.offset_seconds is not None
     monkeypatch.setattr(boot_clock, "offset_seconds", boot_clock.offset_seconds + seconds)
+    if isinstance(database.obj, Postgres):
+        shift_clock(seconds)

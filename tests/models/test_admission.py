@@ -10,6 +10,7 @@ import pytest
 from models.admission import Admitted, Request, admit
 from models.conversation import Conversation, conversation_of
 from models.database import database, read_now
+from models.dispatch import WAITS
 from models.ending import Ending, end_unheld, finish
 from models.errors import ConversationBusy, IdempotencyMismatch, NotFound, RateLimited
 from models.event import EventId
@@ -235,6 +236,17 @@ def test_of_many_at_once_in_one_conversation_one_is_admitted(settings: Settings)
     assert (len(admitted), len(busy)) == (1, 11)
     assert {each.extra["generation_id"] for each in busy} == {admitted[0].generation.id}
     assert rows() == 1
+
+
+def test_of_many_at_once_no_more_are_admitted_than_may_be(settings: Settings) -> None:
+    few = dataclasses.replace(settings, max_open_per_visitor=3, max_in_broker_per_tenant=2)
+
+    found = raced(few, [request(conversation=f"talk {number}") for number in range(12)])
+
+    admitted = [each.generation for each in found if isinstance(each, Admitted)]
+    assert len(admitted) == 3
+    assert all(isinstance(each, Admitted | RateLimited) for each in found)
+    assert sum(each.enqueue_at < WAITS for each in admitted) == 2
 
 
 def test_many_conversations_at_once_are_all_admitted(settings: Settings) -> None:

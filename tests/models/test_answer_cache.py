@@ -89,6 +89,7 @@ def test_a_deleted_conversations_answer_serves_nobody_even_before_it_is_erased(s
     assert found(settings) is None
 
 
+@pytest.mark.one_store
 def test_looking_reads_the_answers_of_that_hash_alone(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_genuine_key_is_found_with_its_tenant_and_scopes(tenant: Tenant) -> No
     )
 
 
+@pytest.mark.one_store
 def test_neither_the_key_nor_a_plain_digest_of_it_is_stored(tenant: Tenant, settings: Settings) -> None:
     plain = made(tenant)
 

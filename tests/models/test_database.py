@@ -16,17 +16,30 @@ from models import database as module
 from models.api_key import ApiKey
 from models.clock import boot_clock
 from models.conversation import Conversation
-from models.database import BUSY_SECONDS, Clock, Table, connect, migration_names, now, read_now
+from models.database import Clock, Table, connect, migration_names, now, read_now
 from models.errors import SettingInvalid
 from models.feedback import Feedback
 from models.generation import Generation
+from models.host_claim import HostClaim
 from models.periodic import Schedule, Worker
 from models.provider_call import ProviderCall
 from models.settings import Settings
+from models.sqlite import BUSY_SECONDS
 from models.tenant import Tenant
 from tests.models.rows import pass_seconds, queued, reread
 
-TABLES: list[type[Table]] = [Clock, Tenant, ApiKey, Conversation, Generation, Feedback, ProviderCall, Schedule, Worker]
+TABLES: list[type[Table]] = [
+    Clock,
+    Tenant,
+    ApiKey,
+    Conversation,
+    Generation,
+    Feedback,
+    ProviderCall,
+    Schedule,
+    Worker,
+    HostClaim,
+]
 
 
 def schema(bound: Any) -> dict[str, object]:
@@ -48,6 +61,7 @@ def schema(bound: Any) -> dict[str, object]:
     return found
 
 
+@pytest.mark.one_store
 def test_the_migrated_schema_is_the_models_schema(database: Any) -> None:
     fresh = SqliteDatabase(":memory:")
     with fresh.bind_ctx(TABLES):
@@ -63,6 +77,7 @@ def test_every_table_of_the_models_is_compared() -> None:
     assert {each for each in Table.__subclasses__() if each.__module__.startswith("models.")} == set(TABLES)
 
 
+@pytest.mark.one_store
 def test_the_database_is_made_for_many_processes_at_once(database: Any) -> None:
     def pragma(name: str) -> Any:
         return database.execute_sql(f"PRAGMA {name}").fetchone()[0]
@@ -73,6 +88,7 @@ def test_the_database_is_made_for_many_processes_at_once(database: Any) -> None:
     assert pragma("busy_timeout") == BUSY_SECONDS * 1000
 
 
+@pytest.mark.one_store
 def test_a_transaction_takes_the_write_lock_at_its_start(database: Any, settings: Settings) -> None:
     with sqlite3.connect(settings.data_path / "streamer.db", timeout=0, isolation_level=None) as other:
         with database.atomic(), pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -120,13 +136,14 @@ def test_an_empty_database_is_refused_until_it_is_migrated(settings: Settings) -
         connect(settings)
 
 
+@pytest.mark.one_store
 @pytest.mark.usefixtures("database")
 def test_a_database_that_lacks_a_migration_is_refused(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "migrations"
     folder.mkdir()
     for path in module.MIGRATIONS.glob("*.py"):
         (folder / path.name).write_text(path.read_text())
-    (folder / "0002_more.py").write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE more (a)')\n")
+    (folder / "9999_more.py").write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE more (a)')\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", folder)
         with pytest.raises(SettingInvalid, match="not up to date"):
@@ -198,9 +215,10 @@ def test_the_clock_is_near_the_time_of_day(database: Any) -> None:
     assert abs(read_now() - time.time()) < 5
 
 
+@pytest.mark.one_store
 def test_an_expression_and_a_reading_are_one_clock(database: Any) -> None:
     before = read_now()
-    (found,) = database.execute_sql("SELECT boot_now()").fetchone()
+    (found,) = database.execute_sql("SELECT database_now()").fetchone()
 
     assert before <= found <= read_now()
 
@@ -234,6 +252,7 @@ def _reading(data: str, answers: Any) -> None:
     answers.put((read_now(), boot_clock.offset_seconds))
 
 
+@pytest.mark.one_store
 @pytest.mark.usefixtures("database")
 def test_two_processes_read_one_clock(settings: Settings) -> None:
     context = multiprocessing.get_context("spawn")
@@ -248,6 +267,7 @@ def test_two_processes_read_one_clock(settings: Settings) -> None:
     assert offset == boot_clock.offset_seconds
 
 
+@pytest.mark.one_store
 @pytest.mark.usefixtures("database")
 def test_after_a_boot_the_clock_begins_no_earlier_than_the_newest_row(
     settings: Settings, monkeypatch: pytest.MonkeyPatch

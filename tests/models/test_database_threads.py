@@ -1,7 +1,6 @@
 """The database threads: results and errors come back, an absent database is Unavailable, and health is remembered."""
 
 import asyncio
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +9,11 @@ from typing import Any
 import pytest
 from peewee import IntegrityError, OperationalError
 
-from models import database as module
-from models.database import connect
+from models.database import database
 from models.database_threads import SLOW_SECONDS, DatabaseHealth, DatabaseThreads
 from models.errors import Unavailable
-from models.settings import Settings
 from models.tenant import Tenant, first_tenant
+from tests.store import Lock
 
 
 class Clock:
@@ -32,22 +30,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseThreads]:
+def impatient(lock: Lock) -> Iterator[DatabaseThreads]:
     """Threads whose statements wait for a lock no longer than a moment."""
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.01)
-    bound = connect(settings, migrating=True)
     threads = DatabaseThreads(2)
     yield threads
     threads.close()
-    bound.close()
-
-
-@pytest.fixture
-def lock(impatient: DatabaseThreads, settings: Settings) -> Iterator[sqlite3.Connection]:
-    """A second connection, which can hold the database."""
-    found = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
-    yield found
-    found.close()
 
 
 async def test_the_result_of_the_work_comes_back(threads: DatabaseThreads) -> None:
@@ -102,24 +89,20 @@ async def test_a_cancelled_caller_leaves_the_thread_to_others(threads: DatabaseT
     assert await threads.run(divmod, 7, 2) == (3, 1)
 
 
-async def test_a_locked_database_is_unavailable_and_then_there_again(
-    impatient: DatabaseThreads, lock: sqlite3.Connection
-) -> None:
-    lock.execute("BEGIN EXCLUSIVE")
+async def test_a_locked_database_is_unavailable_and_then_there_again(impatient: DatabaseThreads, lock: Lock) -> None:
+    lock.take()
     with pytest.raises(Unavailable) as caught:
         await impatient.run(first_tenant)
-    lock.execute("ROLLBACK")
+    lock.give()
 
     assert caught.value.retry_after_seconds > 0
     assert isinstance(caught.value.__cause__, OperationalError)
     assert (await impatient.run(first_tenant)).name == "default"
 
 
-async def test_work_that_failed_within_a_transaction_leaves_none_open(
-    impatient: DatabaseThreads, lock: sqlite3.Connection
-) -> None:
+async def test_work_that_failed_within_a_transaction_leaves_none_open(impatient: DatabaseThreads, lock: Lock) -> None:
     def half(then: Any) -> None:
-        with module.database.atomic():
+        with database.atomic():
             Tenant.create(public_id="ten_half", name="half", created_at=1.0)
             then()
 
@@ -128,18 +111,18 @@ async def test_work_that_failed_within_a_transaction_leaves_none_open(
 
     with pytest.raises(Unavailable):
         await impatient.run(half, away)
-    lock.execute("BEGIN IMMEDIATE")
-    lock.execute("ROLLBACK")
+    lock.take()
+    lock.give()
 
     assert await impatient.run(Tenant.get_or_none, Tenant.public_id == "ten_half") is None
 
 
-async def test_a_failure_makes_the_health_begin_anew(impatient: DatabaseThreads, lock: sqlite3.Connection) -> None:
+async def test_a_failure_makes_the_health_begin_anew(impatient: DatabaseThreads, lock: Lock) -> None:
     began = time.monotonic()
-    lock.execute("BEGIN EXCLUSIVE")
+    lock.take()
     with pytest.raises(Unavailable):
         await impatient.run(first_tenant)
-    lock.execute("ROLLBACK")
+    lock.give()
 
     assert impatient.health.healthy_seconds() <= time.monotonic() - began
 
@@ -161,7 +144,8 @@ def test_the_same_can_be_done_in_the_callers_thread(threads: DatabaseThreads) ->
         threads.call(away)
 
 
-def test_closing_ends_every_thread_and_its_connection(settings: Settings, database: Any) -> None:
+@pytest.mark.usefixtures("database")
+def test_closing_ends_every_thread_and_its_connection() -> None:
     before = threading.active_count()
     threads = DatabaseThreads(3)
     threads.call(first_tenant)

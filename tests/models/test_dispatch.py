@@ -1,6 +1,8 @@
 """Of each tenant the broker holds so many and no more; who holds the fewest goes on next, each tenant's oldest first."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -69,6 +71,21 @@ def test_who_holds_the_fewest_is_next(settings: Settings) -> None:
     few = [ask(settings, third) for _ in range(3)]
     end(mine[0], mine[1], theirs[0], theirs[1], few[0])
     assert take_next(settings) == [mine[2].id, theirs[2].id, mine[3].id, theirs[3].id, few[2].id]
+
+
+def test_many_who_hand_on_at_once_hand_on_no_more_than_one_would(settings: Settings) -> None:
+    rows = [ask(settings) for _ in range(8)]
+    end(rows[0])
+    together = threading.Barrier(6)
+
+    def take(_: int) -> list[str]:
+        together.wait(60)
+        found = take_next(settings)
+        database.close()
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [each for found in pool.map(take, range(6)) for each in found] == [rows[2].id]
 
 
 def test_what_ends_while_it_waits_takes_no_place(settings: Settings) -> None:

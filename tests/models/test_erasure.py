@@ -1,5 +1,7 @@
 """Marking and erasing conversations: by their owner alone, in batches, never what is under way, and not the ledger."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from models import erasure
 from models.admission import admit
 from models.conversation import Conversation
-from models.database import read_now, truncate_wal
+from models.database import database, read_now, truncate_wal
 from models.ending import mark_published
 from models.erasure import (
     DAY_SECONDS,
@@ -75,6 +77,27 @@ def test_the_name_is_free_at_once(settings: Settings) -> None:
     assert Conversation.select().count() == 2
     delete()
     assert len(find_deleted(10)) == 2
+
+
+def test_who_asks_while_it_is_deleted_asks_in_another_one_or_is_stopped(settings: Settings) -> None:
+    together = threading.Barrier(2)
+
+    def ask_again(_: int) -> None:
+        together.wait(60)
+        admit(request(conversation="talk"), settings)
+        database.close()
+
+    for number in range(8):
+        turn(settings)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask_again, number)
+            together.wait(60)
+            delete()
+            asked.result(60)
+        delete()
+    hidden = Conversation.select(Conversation.id).where(Conversation.deleted_at.is_null(False))
+    in_them = Generation.select().where(Generation.conversation.in_(hidden))
+    assert {row.status for row in in_them} == {Status.DONE, Status.CANCELLED}
 
 
 def test_what_nobody_has_begun_is_ended_with_the_mark(settings: Settings) -> None:

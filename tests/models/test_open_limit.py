@@ -70,6 +70,7 @@ def test_a_repeated_request_is_answered_whatever_is_under_way(settings: Settings
     assert (again.generation.id, again.fresh) == (first.id, False)
 
 
+@pytest.mark.one_store
 def test_counting_looks_at_the_open_ones_alone(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

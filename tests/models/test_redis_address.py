@@ -82,12 +82,12 @@ def test_a_queue_with_a_server_of_its_own_keeps_its_address() -> None:
         ("redis://:pw@host:6379/2", "redis://:pw@host:6379/3"),
         ("redis://host:6379/2?health_check_interval=5", "redis://host:6379/3?health_check_interval=5"),
         ("redis://host/9?db=2", "redis://host/9?db=3"),
-        ("redis://host/9?xdb=5&db=2&protocol=3", "redis://host/9?xdb=5&db=3&protocol=3"),
+        ("redis://host/9?client_name=db&db=2&protocol=3", "redis://host/9?client_name=db&db=3&protocol=3"),
         ("rediss://user:p%40%2Fss@[::1]:6380", "rediss://user:p%40%2Fss@[::1]:6380/1"),
         ("rediss://host?ssl_cert_reqs=none", "rediss://host/1?ssl_cert_reqs=none"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock?db=1"),
         ("unix:///run/redis.sock?db=14", "unix:///run/redis.sock?db=15"),
-        ("unix://user:p%40ss@/run/r.sock?timeout=1", "unix://user:p%40ss@/run/r.sock?timeout=1&db=1"),
+        ("unix://user:p%40ss@/run/r.sock?socket_timeout=1", "unix://user:p%40ss@/run/r.sock?socket_timeout=1&db=1"),
     ],
 )
 def test_the_queue_lives_in_the_next_database_of_the_same_server(url: str, expected: str) -> None:
@@ -163,7 +163,17 @@ def test_a_folder_that_takes_no_sockets_has_it_elsewhere(short: Path, monkeypatc
     assert list(short.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["redis://:canary@h:x", "redis://:canary@h:99999", "unix:///a?db=x&password=canary"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:canary@h:x",
+        "redis://:canary@h:99999",
+        "unix:///a?db=x&password=canary",
+        "redis://:canary@h?surprise=1",
+        "rediss://:canary@h?ssl_cert_reqs=some",
+        "rediss://:canary@h?ssl_ca_certs=/nowhere/ca.pem",
+    ],
+)
 def test_an_address_that_redis_py_cannot_read_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
     for read in (redis_url, broker_url):
         with pytest.raises(SettingInvalid) as caught:

@@ -65,6 +65,7 @@ class FakeMachine:
             (self.bin / tool).symlink_to(shutil.which(tool) or "/bin/false")
         self.command("id", f"echo {user}")
         self.command("redis-server", "echo 'Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc bits=64'")
+        self.command("redis-check-rdb", "exit 0")
         for name in ("scripts", "requirements"):
             shutil.copytree(ROOT / name, self.project / name)
         shutil.copy(ROOT / "pyproject.toml", self.project)

@@ -80,6 +80,24 @@ def test_root_on_debian_gets_php(root_machine: FakeMachine) -> None:
     assert root_machine.calls[-1] == "apt-get install -y -q php-cli"
 
 
+def test_without_a_redis_that_speaks_tls_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
+    (machine.bin / "redis-check-rdb").unlink()
+    machine.python("python3", "3.11.2")
+    machine.logging("apt-get")
+    done = machine.install("test")
+    assert done.returncode == 0
+    assert "no Redis that speaks TLS: its tests are skipped" in done.stdout
+    assert "    su -c 'apt-get install redis-tools'\n" in done.stdout
+
+
+def test_root_on_debian_gets_a_redis_that_speaks_tls(root_machine: FakeMachine) -> None:
+    (root_machine.bin / "redis-check-rdb").unlink()
+    root_machine.python("python3", "3.11.2")
+    root_machine.logging("apt-get")
+    assert root_machine.install("test").returncode == 0
+    assert root_machine.calls[-1] == "apt-get install -y -q redis-tools"
+
+
 def test_an_unknown_level_is_refused(machine: FakeMachine) -> None:
     done = machine.install("everything")
     assert (done.returncode, done.stdout) == (1, "install: usage: scripts/install [test|local]\n")

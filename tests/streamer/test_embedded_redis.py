@@ -21,7 +21,7 @@ from models.errors import SettingInvalid
 from models.settings import Settings
 from streamer.embedded_redis import EmbeddedRedis, answers_ping
 from streamer.redis_server import find_redis_server
-from tests.conftest import missing
+from tests.missing import missing
 from tests.streamer.processes import Running, await_nobody_about
 
 Start = Callable[..., Running]

@@ -7,8 +7,9 @@ import pytest
 from peewee import Database
 
 from models.event_log import EventLog
-from models.feedback import Feedback
+from models.feedback import Feedback, Rating, rate
 from models.settings import Settings
+from streamer import feedback
 from tests.streamer.site import Site, running_site
 
 
@@ -93,6 +94,20 @@ async def test_a_strangers_answer_and_one_that_is_none_are_answered_alike(site: 
     assert len({response.text for response in answers}) == 1
     assert Feedback.select().count() == 0
     assert (await site.client.post(f"/ai/v1/chat/{row.id}/feedback", json={"rating": "up"})).status_code == 401
+
+
+async def test_an_answer_that_is_erased_at_that_moment_is_not_found(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await site.turn("hello")
+
+    def erased_before(generation_id: str, rating: Rating, comment: str) -> None:
+        rate("none", rating, comment)
+
+    monkeypatch.setattr(feedback, "rate", erased_before)
+    answer = await site.call("POST", f"/ai/v1/chat/{row.id}/feedback", {"rating": "up"})
+
+    assert answer.status_code == 404
 
 
 async def test_the_links_of_a_chat_lead_there(site: Site) -> None:

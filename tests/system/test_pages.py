@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.docs.pages import blocks
+from tests.missing import missing
 from tests.system.product import COMMAND, Product
 
 MARK = "==== end of a block ===="
@@ -49,6 +49,7 @@ def operated(product: Product, folder: Path) -> list[str]:
 
 
 def test_health_is_told_and_counts_to_an_admin(operated: list[str]) -> None:
+    assert re.findall(r"^ok +([a-z]+) ", operated[0], re.MULTILINE) == ["worker", "redis", "queue", "web"]
     assert operated[0].count('"status":"ready"') == 2
     assert operated[0].count('"counts"') == 1
 

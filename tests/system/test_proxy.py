@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import missing
 from tests.fakes.openai_server import Answer, FakeOpenAI, refused
+from tests.missing import missing
 from tests.streamer.frames import ids, parse, shown
 from tests.system.product import COMMAND, ROOT, Product, eventually
 

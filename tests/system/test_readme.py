@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
 from tests.fakes.openai_server import Answer, FakeOpenAI
+from tests.missing import missing
 from tests.streamer.frames import Event, ids, parse, shown
 from tests.system.product import ROOT, Product
 

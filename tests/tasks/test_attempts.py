@@ -32,6 +32,8 @@ NEVER_SECONDS = 3600.0
 SPARE = Route(model="openai:gpt-4o-mini", fallbacks=("spare:other",))
 LIMITED = refused(429, "rate_limit_exceeded")
 
+pytestmark = pytest.mark.one_store  # dear, and what providers do is nothing to the store
+
 
 @pytest.fixture
 def spare() -> Iterator[FakeOpenAI]:

@@ -3,14 +3,12 @@
 import asyncio
 import dataclasses
 import json
-import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from models import database as database_module
-from models.database import connect, read_now
+from models.database import read_now
 from models.database_threads import DatabaseThreads
 from models.event import Done, Failed, Frame, Kind, Started, decode
 from models.event_log import EventLog
@@ -29,6 +27,7 @@ from tasks.providers.registry import Registry
 from tests.fakes.openai_server import Answer, FakeOpenAI, refused
 from tests.models.rows import ROUTE, changed, pass_seconds, queued, reread
 from tests.redis_process import RedisProcess
+from tests.store import Lock
 from tests.tasks.waiting import frames_of, until
 from tests.tasks.working import Worker, calls, told, words, working
 
@@ -495,6 +494,7 @@ async def test_a_run_that_is_overtaken_unseen_stores_nothing_at_its_end(
     assert calls(row) == [(1, "done", None)]  # it cost money all the same
 
 
+@pytest.mark.one_store  # the time that connections take is not its time
 async def test_a_deadline_keeps_what_was_said(
     worker: Worker, settings: Settings, log: EventLog, fake: FakeOpenAI
 ) -> None:
@@ -599,7 +599,7 @@ async def test_a_log_lost_between_the_last_word_and_the_end_is_made_from_the_row
     threads: DatabaseThreads,
     redis_url: str,
     log: EventLog,
-    lock: sqlite3.Connection,
+    lock: Lock,
     fake: FakeOpenAI,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -608,11 +608,11 @@ async def test_a_log_lost_between_the_last_word_and_the_end_is_made_from_the_row
         row = queued(settings)
         running = asyncio.create_task(worker.run(row))
         await has_text(log, row, words(10))
-        lock.execute("BEGIN EXCLUSIVE")
+        lock.take()
         fake.release()
         await until(lambda: caplog.text.count("an answer waits to be stored") == 1)
         await log.client.flushall()
-        lock.execute("ROLLBACK")
+        lock.give()
         row = await running
 
     assert (row.status, row.text) == (Status.DONE, words())
@@ -625,15 +625,10 @@ async def test_a_log_lost_between_the_last_word_and_the_end_is_made_from_the_row
 
 
 @pytest.fixture
-def lock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
-    """A second connection, for which the service's statements wait no longer than a moment."""
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
+def lock(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> Lock:
+    """The same, and whoever stores an end tries again at once."""
     monkeypatch.setattr(generate_module, "FINISH_RETRY_SECONDS", 0.01)
-    bound = connect(settings, migrating=True)
-    found = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
-    yield found
-    found.close()
-    bound.close()
+    return lock
 
 
 @pytest.fixture
@@ -648,7 +643,7 @@ async def test_an_end_waits_for_a_database_that_is_away_and_nothing_is_said_befo
     threads: DatabaseThreads,
     redis_url: str,
     log: EventLog,
-    lock: sqlite3.Connection,
+    lock: Lock,
     fake: FakeOpenAI,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -657,11 +652,11 @@ async def test_an_end_waits_for_a_database_that_is_away_and_nothing_is_said_befo
         row = queued(settings)
         running = asyncio.create_task(worker.run(row))
         await has_text(log, row, words(10))
-        lock.execute("BEGIN EXCLUSIVE")
+        lock.take()
         fake.release()
         await until(lambda: caplog.text.count("an answer waits to be stored") == 2)
         assert {frame.kind for frame in await log.read(row.id)} == {Kind.STARTED, Kind.DELTA}
-        lock.execute("ROLLBACK")
+        lock.give()
         row = await running
 
     assert (row.status, row.text) == (Status.DONE, words())
@@ -673,7 +668,7 @@ async def test_a_cancel_that_comes_while_the_end_waits_is_too_late(
     threads: DatabaseThreads,
     redis_url: str,
     log: EventLog,
-    lock: sqlite3.Connection,
+    lock: Lock,
     fake: FakeOpenAI,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -682,12 +677,12 @@ async def test_a_cancel_that_comes_while_the_end_waits_is_too_late(
         row = queued(settings)
         running = asyncio.create_task(worker.run(row))
         await has_text(log, row, words(10))
-        lock.execute("BEGIN EXCLUSIVE")
+        lock.take()
         fake.release()
         await until(lambda: "an answer waits to be stored" in caplog.text)
         for holding in worker.holdings._held.values():
             holding.stop_for(Stop.CANCELLED)
-        lock.execute("ROLLBACK")
+        lock.give()
         row = await running
 
     assert (row.status, row.finish_reason) == (Status.DONE, "stop")

@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import dataclasses
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 import redis.asyncio
 
-from models import database as module
-from models.database import connect, read_now
+from models.database import read_now
 from models.database_threads import DatabaseThreads
 from models.event import ToolCall
 from models.event_log import EventLog, connect_redis
@@ -25,6 +23,7 @@ from tasks.holdings import Holding, Holdings, Stop
 from tasks.log_writer import LogWriter
 from tasks.publisher import Publisher
 from tests.models.rows import changed, pass_seconds, reread, running
+from tests.store import Lock
 from tests.tasks.waiting import until
 
 NEVER_SECONDS = 3600.0
@@ -177,33 +176,22 @@ async def test_a_cancel_is_brought_back_by_the_renewal(holdings: Holdings, setti
     assert other.stop is None
 
 
-@pytest.fixture
-def lock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
-    """A second connection, for which the service's statements wait no longer than a moment."""
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.01)
-    bound = connect(settings, migrating=True)
-    found = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
-    yield found
-    found.close()
-    bound.close()
-
-
 async def test_a_database_that_is_away_stops_nothing_and_gets_the_text_later(
-    often: Settings, lock: sqlite3.Connection, publish: Callable[[Holding, Generation], Publisher]
+    often: Settings, lock: Lock, publish: Callable[[Holding, Generation], Publisher]
 ) -> None:
     row = running(often)
     threads = DatabaseThreads(1)
     holdings = Holdings(often, threads)
     with holdings.hold(row) as holding:
         publisher = publish(holding, row)
-        lock.execute("BEGIN EXCLUSIVE")
+        lock.take()
         publisher.text("said meanwhile")
         async with going(holdings.renew_forever()):
             await until(lambda: publisher.transcript.text != "" and threads.health.healthy_seconds() < 0.005)
             healthy_before = threads.health._healthy_since
             await until(lambda: threads.health._healthy_since > healthy_before)  # one more renewal failed
             assert holding.stop is None
-            lock.execute("ROLLBACK")
+            lock.give()
             await until(lambda: reread(row).text == "said meanwhile")
     threads.close()
 
@@ -404,8 +392,8 @@ async def test_a_worker_is_alive_and_says_how_much_it_holds(holdings: Holdings, 
 
 
 async def test_a_worker_that_cannot_say_goodbye_goes_all_the_same(
-    often: Settings, lock: sqlite3.Connection, threads: DatabaseThreads
+    often: Settings, lock: Lock, threads: DatabaseThreads
 ) -> None:
-    lock.execute("BEGIN EXCLUSIVE")
+    lock.take()
 
     await Holdings(often, threads).forget()

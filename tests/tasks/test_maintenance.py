@@ -255,6 +255,7 @@ async def test_a_turn_is_one_process_alone(
     assert {each.owner for each in Schedule.select()} == {"owner"}
 
 
+@pytest.mark.one_store
 async def test_the_write_ahead_file_is_emptied_now_and_then(
     worker: Maintenance, settings: Settings, log: EventLog
 ) -> None:
@@ -267,6 +268,7 @@ async def test_the_write_ahead_file_is_emptied_now_and_then(
     assert file.stat().st_size == 0
 
 
+@pytest.mark.one_store
 async def test_the_write_ahead_file_is_emptied_soon_after_an_erasure(
     worker: Maintenance, settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +285,7 @@ async def test_the_write_ahead_file_is_emptied_soon_after_an_erasure(
     assert file.stat().st_size == 0
 
 
+@pytest.mark.one_store
 async def test_a_reader_in_the_way_of_that_is_waited_for_another_time(
     worker: Maintenance, settings: Settings, log: EventLog, database: Any
 ) -> None:
@@ -300,6 +303,7 @@ async def test_a_reader_in_the_way_of_that_is_waited_for_another_time(
     assert (settings.data_path / "streamer.db-wal").stat().st_size == 0
 
 
+@pytest.mark.one_store
 async def test_no_statement_reads_the_whole_table(
     settings: Settings, threads: DatabaseThreads, log: EventLog, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from tests.tasks.waiting import frames_of, until
 
 FLUSH_SECONDS = 20.0
 
+pytestmark = pytest.mark.one_store  # dear, and what a publisher says goes to Redis
+
 
 class Run:
     """A run under test: its publisher, its row, and how often the database was asked whether it still holds."""

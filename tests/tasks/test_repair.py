@@ -18,7 +18,7 @@ from tests.models.rows import running
 
 TERMINAL = EventId(1, 4)
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_store]  # the log is repaired, not the store
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -12,8 +11,7 @@ import dramatiq
 import pytest
 import redis
 
-from models import database as database_module
-from models.database import connect, read_now
+from models.database import read_now
 from models.database_threads import DatabaseThreads
 from models.ending import Ending, finish, terminal_event
 from models.errors import Unavailable
@@ -31,6 +29,7 @@ from tasks.broker import NAMESPACE, QUEUE, Queue
 from tasks.sweeper import MAX_BACKOFF_SECONDS, Sweeper
 from tests.models.rows import ROUTE, SENT, changed, pass_seconds, queued, reread, running
 from tests.redis_process import RedisProcess
+from tests.store import Lock
 from tests.tasks.waiting import until
 
 KEEP = Route(model=ROUTE.model, on_worker_lost="keep_partial")
@@ -695,6 +694,7 @@ async def test_a_row_that_cannot_be_swept_does_not_hold_up_the_others(
 # What it costs
 
 
+@pytest.mark.one_store
 async def test_no_statement_of_a_sweep_reads_the_whole_table(
     sweeper: Sweeper, settings: Settings, database: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -794,23 +794,18 @@ async def test_the_thread_sweeps_until_it_is_stopped(
 
 
 async def test_the_thread_outlives_a_database_that_is_away(
-    busy: Settings, messages: Messages, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    busy: Settings, messages: Messages, redis_url: str, lock: Lock
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
-    bound = connect(busy, migrating=True)
     threads = DatabaseThreads(1)
     row = queued(busy)
     request_cancel(row.id)
-    lock = sqlite3.connect(busy.data_path / "streamer.db", isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
+    lock.take()
     began = time.monotonic()
     with going(Sweeper(busy, threads, messages.queue, redis_url)):
         await until(lambda: threads.health._healthy_since > began)
-        lock.execute("ROLLBACK")
+        lock.give()
         await until(lambda: reread(row).terminal_published)
-    lock.close()
     threads.close()
-    bound.close()
 
 
 async def test_the_thread_outlives_a_queue_and_a_log_that_are_away(

@@ -1,5 +1,6 @@
 """The worker's end of the queue: woken by what comes, it takes no more than it can start, and loses nothing."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -184,29 +185,6 @@ def test_two_queues_share_what_a_worker_can_start(broker: WakeBroker, queue: Que
 # What it must not lose
 
 
-def test_what_a_dead_worker_held_comes_back_and_what_it_ended_does_not(
-    new_broker: Callable[[], WakeBroker], queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wake_consumer, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(wake_consumer, "MAINTENANCE_SECONDS", 0.0)
-    for word in ("ended", "running", "prefetched"):
-        queue.enqueue(word)
-    dead = consume(new_broker(), prefetch=3)
-    dead.ack(take(dead))
-    take(dead)  # the third is in its cache
-
-    living = new_broker()
-    living.heartbeat_timeout = 1
-    consumer = consume(living, prefetch=3)
-    found: list[str] = []
-    while len(found) < 2:
-        message = next(consumer)
-        found += [] if message is None else [message.args[0]]
-
-    assert sorted(found) == ["prefetched", "running"]
-    assert next(consumer) is None
-
-
 def test_after_a_reconnection_nobody_is_dead_for_a_while(new_broker: Callable[[], WakeBroker], queue: Queue) -> None:
     queue.enqueue("g")
     silent = consume(new_broker())
@@ -216,8 +194,8 @@ def test_after_a_reconnection_nobody_is_dead_for_a_while(new_broker: Callable[[]
 
     consumer = consume(back)
 
-    assert not back.maintenance_is_due()
     assert next(consumer) is None
+    assert not back.maintenance_is_due()
     assert queue.length() == 0
 
 
@@ -245,19 +223,38 @@ def test_an_acknowledgement_that_failed_is_held_on_and_not_reclaimed(
     assert again.outstanding_message_count == 0
 
 
-def test_a_redis_that_is_away_is_told_in_the_word_that_dramatiq_waits_for(
-    broker: WakeBroker, monkeypatch: pytest.MonkeyPatch
+def test_while_redis_is_away_there_are_no_messages_and_the_same_consumer_goes_on_soon_after(
+    broker: WakeBroker, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Dramatiq would make a new consumer after 3 s, whatever is set here.
+    assert wake_consumer.AWAY_PAUSE_SECONDS == 0.5
+    monkeypatch.setattr(wake_consumer, "AWAY_PAUSE_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, wake_consumer.__name__)
+    queue.enqueue("before")
+    queue.enqueue("after")
     consumer = consume(broker)
-    monkeypatch.setattr(broker.client.connection_pool, "get_connection", _refused)
-    with pytest.raises(ConnectionClosed):
-        next(consumer)
-    with pytest.raises(ConnectionClosed):
-        consume(broker)
+    held = take(consumer)
+    consumer.message_cache.clear()  # the reply that brought the second was lost
+    broker.let_go(QUEUE, broker.held[QUEUE] - {held.options["redis_message_id"]})
+
+    with monkeypatch.context() as outage:
+        outage.setattr(broker.client.connection_pool, "get_connection", _refused)
+        assert [next(consumer) for _ in range(3)] == [None] * 3
+        assert next(consume(broker)) is None  # a worker that starts meanwhile waits as well
+        with pytest.raises(ConnectionClosed):  # Dramatiq tries these again
+            consumer.ack(held)
+
+    assert take(consumer).args == ("after",)
+    assert not broker.maintenance_is_due()
+    consumer.ack(held)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"the queue {QUEUE} is away (ConnectionError): its messages wait"] * 2 + [
+        f"the queue {QUEUE} is back"
+    ]
 
 
 def _refused(*arguments: object, **named: object) -> None:
-    raise redis.ConnectionError("refused")
+    raise redis.ConnectionError("refused: canary")
 
 
 def test_messages_whose_delivery_was_lost_come_again(broker: WakeBroker, queue: Queue) -> None:

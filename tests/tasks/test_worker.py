@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from models import database as database_module
-from models.database import connect
 from models.database_threads import DatabaseThreads
 from models.ending import terminal_event
 from models.errors import SettingInvalid
@@ -32,6 +29,7 @@ from tasks.broker import Queue
 from tasks.worker import WorkerState
 from tests.fakes.openai_server import Answer, FakeOpenAI
 from tests.models.rows import queued, reread
+from tests.store import Lock
 from tests.tasks.waiting import frames_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +66,7 @@ class WorkerProcess:
         self.log = Path(settings.data) / "worker.log"
         with self.log.open("wb") as output:
             command = [sys.executable, "-c", PROGRAM]
+            self.started_at = time.monotonic()
             self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, stdout=output, stderr=output)
 
     async def ready(self) -> None:
@@ -186,6 +185,28 @@ async def test_a_worker_that_must_stop_hands_on_what_runs_and_another_begins_it_
     assert (found.status, found.run, found.crashes, found.text) == (Status.DONE, 2, 0, words())
 
 
+async def test_another_ctrl_c_ends_the_drain(
+    start: Any, settings: Settings, queue: Queue, log: EventLog, fake: FakeOpenAI
+) -> None:
+    fake.script(Answer(fault="hang", at=3))
+    row = queued(settings)
+    worker = await start(60.0)
+    queue.enqueue(row.id)
+    await has_text(log, row, words(3))
+
+    worker.process.send_signal(signal.SIGINT)
+    await until(lambda: "stopping: 1 generations" in worker.said())
+    worker.process.send_signal(signal.SIGTERM)  # changes nothing
+    while worker.process.poll() is None:  # what comes at once counts as the same Ctrl-C
+        assert time.monotonic() - worker.started_at < 50, "it drains on"
+        worker.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+
+    found = reread(row)
+    assert (worker.process.returncode, found.status, found.run, found.crashes) == (0, Status.QUEUED, 1, 0)
+    assert "Traceback" not in worker.said()
+
+
 async def test_a_cancel_reaches_the_worker_before_its_next_renewal(
     start: Any, settings: Settings, queue: Queue, log: EventLog, fake: FakeOpenAI
 ) -> None:
@@ -204,28 +225,23 @@ async def test_a_cancel_reaches_the_worker_before_its_next_renewal(
 
 
 async def test_a_generation_that_breaks_off_is_logged_and_left_to_the_sweeper(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, lock: Lock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
-    bound = connect(settings, migrating=True)
     row = queued(settings)
     threads = DatabaseThreads(1)
     queue = Queue(broker_url(settings))
     state = WorkerState(settings, threads, queue)
-    lock = sqlite3.connect(settings.data_path / "streamer.db", isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
+    lock.take()
 
     await state.generate(row.id)
 
-    lock.execute("ROLLBACK")
-    lock.close()
+    lock.give()
     assert f"generation {row.id} broke off" in caplog.text
     assert "hello" not in caplog.text
     assert reread(row).status == Status.QUEUED
     await state.close()
     queue.close()
     threads.close()
-    bound.close()
 
 
 # What is told before anything runs

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from peewee import Database
 
-from models import database as module
+from models import sqlite as module
 from models.periodic import Schedule, beat
 from models.settings import Settings
 from streamer.doctor import store
