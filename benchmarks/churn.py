@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import csv
 import random
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from benchmarks.page import PICTURES, insert
 from benchmarks.plot import Line, plot
 from tests.fakes.openai_server import Answer
 from tests.faults.durations import Durations
@@ -119,6 +121,21 @@ def write(samples: list[Sample], out: Path) -> None:
     (out / "churn.svg").write_text(plot(title, "minutes", minutes, lines))
 
 
+def table(samples: list[Sample]) -> list[str]:
+    """A line a minute, in Markdown."""
+    lines = ["| minute | MiB | descriptors | connections so far | answers so far |", "|---|---|---|---|---|"]
+    last = samples[-1].seconds
+    for sample in samples:
+        if sample is samples[-1] or (sample.seconds // 60 > (sample.seconds - 1) // 60 and sample.seconds < last - 30):
+            cells = (f"{sample.resident_kib / 1024:.1f}", sample.descriptors, sample.connections, sample.answers)
+            lines.append(
+                f"| {sample.seconds / 60:.0f} | "
+                + " | ".join(f"{each:,}" if isinstance(each, int) else each for each in cells)
+                + " |"
+            )
+    return lines
+
+
 def main(arguments: list[str]) -> int:
     """Returns the exit code: 0 where nothing grew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks churn", description=__doc__)
@@ -127,12 +144,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--viewers", type=int, default=10, help="viewers of each answer")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--docs", action="store_true", help="write the figures into docs/performance.md, too")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="churn-") as folder:
         samples = asyncio.run(measure(Path(folder), given.minutes, given.chains, given.viewers, given.seed))
     write(samples, given.out)
     memory, descriptors = growth(samples, "resident_kib"), growth(samples, "descriptors")
-    print(
-        f"grown by {memory / 1024:.1f} MiB and {descriptors:g} descriptors; figures in {given.out}/churn.csv, churn.svg"
-    )
+    told = f"grown by {memory / 1024:.1f} MiB and {descriptors:g} descriptors"
+    print(f"{told}; figures in {given.out}/churn.csv, churn.svg")
+    if given.docs:
+        shutil.copy(given.out / "churn.svg", PICTURES / "churn.svg")
+        asked = f"{given.chains} answers under way at once, {given.viewers} viewers each: {told} in the last third."
+        insert(
+            "churn", [asked, "", *table(samples), "", "![Memory and descriptors of a web process](pictures/churn.svg)"]
+        )
     return 0 if memory <= MAX_GROWTH_KIB and descriptors <= MAX_GROWTH_DESCRIPTORS else 1
