@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-#: Rooms whose tests take long begin a little earlier than others: so that the last to end is a short one.
+#: Rooms whose tests take long begin a little earlier than others, and the files that take longest begin first: so that the last
+#: to end is a short one.
 LONG, BEGUN_BY = ("faults", "system", "browser"), 0.8
+LONGEST = ("tests/browser", "tests/streamer/test_up.py", "tests/system/test_processes.py", "tests/tasks/test_worker.py")
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -35,7 +37,8 @@ def mix(items: list[pytest.Item]) -> list[pytest.Item]:
     for room, of_room in groupby(items, lambda item: item.nodeid.split("/")[1]):
         groups = [list(each) for _, each in groupby(of_room, lambda item: group(item.nodeid))]
         span = (BEGUN_BY if room in LONG else 1.0) / len(groups)
-        placed += [(span * index, each) for index, each in enumerate(groups)]
+        for index, each in enumerate(groups):
+            placed.append((0.0 if group(each[0].nodeid) in LONGEST else span * index, each))
     return [item for _, each in sorted(placed, key=lambda pair: pair[0]) for item in each]
 
 

@@ -72,6 +72,10 @@ async def cut_viewers(cluster: Cluster) -> str:
                 viewer.port = cluster.port
                 await viewer.connect_once(cluster.random.choice((1, 3, 7, 20)))
         ids = [event.id for event in viewer.events if event.id]
+        if (
+            "0-0" in ids
+        ):  # the cursor of nothing: after what was told from the row, the log may be told from its beginning
+            ids = ids[len(ids) - ids[::-1].index("0-0") :]
         assert len(ids) == len(set(ids)), "an event came twice"
         assert viewer.text == viewer.oracle
         check_end(cluster.it, chat["id"], viewer)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from models.conversation import Conversation, touch
 from models.database import _migrate, connect, database, execute, keep_clock, migration_names, now, read_now, shut_out
 from models.database_threads import DatabaseThreads
 from models.erasure import mark_deleted
-from models.errors import SettingInvalid, Unavailable
+from models.errors import NotFound, SettingInvalid, Unavailable
 from models.generation import Generation, Status
 from models.periodic import Schedule
 from models.postgres import Postgres, address_of, is_victim, open_postgres
@@ -53,6 +53,14 @@ def short(settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch) ->
     yield reconnect
     for each in bound:
         each.close()
+
+
+def until_somebody_waits_for_a_lock(postgres: PostgresServer) -> None:
+    deadline = time.monotonic() + 60
+    with postgres.connection() as other:
+        while not other.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
 
 def end_connections(postgres: PostgresServer) -> None:
@@ -347,10 +355,11 @@ def test_who_shuts_out_others_is_alone_until_its_transaction_ends() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_who_asks_in_a_conversation_that_is_deleted_at_that_moment_begins_another(
+def test_who_asks_again_in_a_conversation_that_is_deleted_at_that_moment_is_told_so(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = changed(admit(request(conversation="talk"), settings).generation, status=Status.DONE)
+    seen = []
 
     def deleted_before(conversation: Conversation, time: float) -> None:
         def delete() -> None:
@@ -359,13 +368,39 @@ def test_who_asks_in_a_conversation_that_is_deleted_at_that_moment_begins_anothe
 
         with ThreadPoolExecutor(1) as pool:
             pool.submit(delete).result(60)
+        seen.append(conversation.id)
         touch(conversation, time)
 
     monkeypatch.setattr(admission, "touch", deleted_before)
-    found = admit(request(conversation="talk"), settings)
+    with pytest.raises(NotFound):
+        admit(request(sibling_of=first.id), settings)
+    assert seen == [first.__data__["conversation"]]
 
-    assert (found.conversation, found.generation.parent) == ("talk", None)
-    assert found.generation.conversation != first.conversation
+
+@pytest.mark.usefixtures("database")
+def test_a_conversation_is_not_deleted_while_somebody_asks_in_it(
+    postgres: PostgresServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(admit(request(conversation="talk"), settings).generation, status=Status.DONE)
+    waiting: list[Future[object]] = []
+
+    def delete() -> None:
+        try:
+            mark_deleted(tenant_id(), "visitor", "talk")
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def deleted_meanwhile(conversation: Conversation) -> None:
+            waiting.append(pool.submit(delete))
+            until_somebody_waits_for_a_lock(postgres)
+
+        monkeypatch.setattr(admission, "_require_free", deleted_meanwhile)
+        found = admit(request(conversation="talk"), settings)
+        waiting[0].result(60)
+    conversation: Any = found.generation.conversation
+    assert Conversation.get_by_id(conversation.id).deleted_at is not None
 
 
 @pytest.mark.usefixtures("database")
