@@ -73,7 +73,8 @@ def _of_tenant(tenant_id: Any) -> Any:
 def _refusal(whose: Any, limit: str, message: str) -> RateLimited:
     """The first deadline is the time at which a place is free at the latest."""
     first = Generation.select(fn.MIN(Generation.deadline_at)).where(whose).scalar()
-    seconds = max(1.0, min(RETRY_SECONDS, first - read_now()))
+    # None: with Postgres all may have ended since they were counted.
+    seconds = 1.0 if first is None else max(1.0, min(RETRY_SECONDS, first - read_now()))
     return RateLimited(
         f"{message}; try again when one has ended, in {seconds:.0f} s or so.", retry_after_seconds=seconds, limit=limit
     )

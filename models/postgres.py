@@ -67,9 +67,10 @@ class Postgres(PostgresqlDatabase):
     def _leave_lost_connection(self) -> None:
         """Between transactions, so that a server that was restarted meanwhile costs nobody a request.
 
-        A connection that nothing was asked of has nothing to say but its end.
+        A connection that nothing was asked of has nothing to say but its end. Within a `connection_context` it stays: what is
+        bound to the connection, such as the lock of a migration, would go with it unnoticed.
         """
-        if self.is_closed():
+        if self.is_closed() or self._state.ctx:  # type: ignore[attr-defined]
             return
         connection = self.connection()  # type: ignore[no-untyped-call]
         if connection.closed or _has_something_to_read(connection):

@@ -90,6 +90,7 @@ class Holdings:
         self._threads = threads
         self._held: dict[str, Holding] = {}
         self._slots = settings.worker_threads
+        self._retired = False
         self._stopping: Stop | None = None
         self._now = asyncio.Event()
 
@@ -114,10 +115,15 @@ class Holdings:
         finally:
             if self._held.get(row.id) is holding:
                 del self._held[row.id]
+            if self._retired:
+                self._now.set()
 
     def retire(self) -> None:
-        """Tells the others at once that this worker has no slots any more: it takes nothing new."""
-        self._slots = 0
+        """Tells the others at once that this worker takes nothing new: its slots are those that it still fills.
+
+        What it holds counts as handed on until it ends: without those slots it would stand in the way of other workers' free ones.
+        """
+        self._retired = True
         self._now.set()
 
     def stop_all(self, reason: Stop) -> None:
@@ -139,7 +145,11 @@ class Holdings:
         asked = [(each, each.held()) for each in self._held.values()]
         try:
             kept = await self._threads.run(
-                _renew_and_beat, [held for _, held in asked], self._settings.lease_seconds, self.worker, self._slots
+                _renew_and_beat,
+                [held for _, held in asked],
+                self._settings.lease_seconds,
+                self.worker,
+                len(asked) if self._retired else self._slots,
             )
         except Unavailable:
             for each, _ in asked:

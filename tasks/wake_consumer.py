@@ -105,7 +105,7 @@ class WakeBroker(RedisBroker):
         """Sends back whatever this process still has; for its end. Where Redis is away, others do it later."""
         for queue_name in [*self.queues, *self.delay_queues]:
             self.held[queue_name].clear()
-            with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            with contextlib.suppress(redis.RedisError):
                 self.reclaim(queue_name)
 
 
@@ -145,7 +145,7 @@ class WakeConsumer(_RedisConsumer):
                 self._begin()
                 self._wait()
                 self._fetch()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except redis.RedisError as error:
                 self._rest(error)
         if not self.message_cache:
             return None
@@ -248,8 +248,11 @@ def decoded(body: bytes) -> Message[Any] | None:
 
 @contextlib.contextmanager
 def _guarded() -> Iterator[None]:
-    """Tells Dramatiq that Redis is away in the one way that it takes for that, and tries again; on others it gives up."""
+    """Tells Dramatiq that Redis is away, or refuses, in the one way on which it tries again.
+
+    On any other it gives up, and what was not acknowledged would count as held for good.
+    """
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
+    except redis.RedisError as error:
         raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]

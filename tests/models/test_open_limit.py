@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from peewee import Database
 
+from models import open_limit
 from models.admission import admit
 from models.errors import Overloaded, RateLimited
 from models.generation import Generation, Status
@@ -58,6 +59,13 @@ def test_who_is_refused_may_come_back_soon_and_no_later_than_an_answer_must_have
     changed(rows[1], deadline_at=rows[1].created_at + 3)
     assert 1 <= refusal(settings).retry_after_seconds <= 3
     changed(rows[1], deadline_at=rows[1].created_at - 60)
+    assert refusal(settings).retry_after_seconds == 1
+
+
+def test_who_is_refused_by_answers_that_have_ended_since_may_come_back_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_limit, "count_open", lambda *_: Open(2, 2, 2))
     assert refusal(settings).retry_after_seconds == 1
 
 

@@ -499,3 +499,14 @@ def test_a_comparison_with_the_clock_is_served_by_an_index() -> None:
 
     assert "conversation_age" in plan
     assert "Index Cond" in plan
+
+
+@pytest.mark.usefixtures("database")
+def test_who_needs_one_connection_for_all_statements_learns_of_its_loss(postgres: PostgresServer) -> None:
+    database.close()
+    with database.connection_context():
+        execute("SELECT 1")
+        end_connections(postgres)
+        with pytest.raises(OperationalError):
+            execute("SELECT 1")
+    assert execute("SELECT 1").fetchone() == (1,)

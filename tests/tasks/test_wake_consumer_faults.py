@@ -10,10 +10,12 @@ from typing import Any
 import dramatiq
 import pytest
 import redis
+from dramatiq import MessageProxy
+from dramatiq.errors import ConnectionClosed
 
 from tasks import wake_consumer
 from tasks.broker import ACTOR, HEARTBEAT_TIMEOUT_MS, QUEUE, Queue, make_broker
-from tasks.wake_consumer import WakeBroker
+from tasks.wake_consumer import WakeBroker, WakeConsumer
 from tests.redis_process import RedisProcess
 from tests.streamer.eventually import eventually
 from tests.streamer.processes import Running
@@ -103,6 +105,61 @@ async def test_an_outage_that_is_longer_than_the_heartbeats_timeout_lets_nothing
             assert queue.length() == 0
 
     assert sorted(ran) == words
+
+
+async def test_acknowledgements_that_redis_refuses_for_a_while_cost_no_place(
+    own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = counted_refusals(monkeypatch)
+    own_redis.start()
+    url = own_redis.url.replace("db=0", "db=1")
+    ran: list[str] = []
+    may_end = threading.Event()
+
+    def run(word: str) -> None:
+        ran.append(word)
+        may_end.wait(60)
+
+    with contextlib.closing(Queue(url)) as queue, running_worker(url, run, 2), own_redis.client() as client:
+        for word in ("first", "second"):
+            queue.enqueue(word)
+        await eventually(lambda: len(ran) == 2)
+        client.config_set("maxmemory", "1")
+        may_end.set()
+        await eventually(lambda: len(refused) >= 2)
+        client.config_set("maxmemory", "0")
+        for word in ("third", "fourth"):
+            queue.enqueue(word)
+        await eventually(lambda: sorted(ran) == ["first", "fourth", "second", "third"])
+
+
+def counted_refusals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages whose acknowledgement Redis refuses, as they come, from now on."""
+    found: list[str] = []
+    ack = WakeConsumer.ack
+
+    def asked(consumer: WakeConsumer, message: MessageProxy) -> None:
+        try:
+            ack(consumer, message)
+        except ConnectionClosed:
+            found.append(message.message_id)
+            raise
+
+    monkeypatch.setattr(WakeConsumer, "ack", asked)
+    return found
+
+
+def test_a_redis_that_refuses_keeps_no_worker_from_its_end(own_redis: RedisProcess) -> None:
+    own_redis.start()
+    url = own_redis.url.replace("db=0", "db=1")
+    broker = make_broker(url, connections=5)
+    with contextlib.closing(Queue(url)) as queue, own_redis.client() as client:
+        queue.enqueue("held")
+        assert next(broker.consume(QUEUE, prefetch=1, timeout=200)) is not None
+        client.config_set("maxmemory", "1")
+        broker.give_everything_back()
+    broker.close()
+    broker.client.close()
 
 
 def counted_looks(monkeypatch: pytest.MonkeyPatch) -> set[str]:
