@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
+from redis.asyncio.connection import SSLConnection
 from redis.connection import ConnectionPool, parse_url
 from redis.exceptions import RedisError
 
@@ -21,6 +23,9 @@ SCHEMES = ("redis://", "rediss://", "unix://")
 
 #: Options of an address that name files: who vouches for the server, and what shows who we are.
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+#: Options that are ours to choose, or that no text can stand for.
+_OURS = frozenset(("decode_responses", "encoding", "event_dispatcher", "max_connections", "retry", "retry_on_error"))
 
 _DATABASE_IN_QUERY = re.compile(r"(?<![^&])db=(\d+)(?![^&])")
 
@@ -128,14 +133,24 @@ def _is_private(folder: Path) -> bool:
 def _checked(url: str, variable: str) -> str:
     if not url.startswith(SCHEMES):
         raise SettingInvalid(f"{variable} must start with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
+    refused = SettingInvalid(f"{variable} is no address of a Redis: see its port and what stands behind a ?")
     try:
         parts: dict[str, object] = parse_url(url)  # type: ignore[no-untyped-call]
-        ConnectionPool.from_url(url).make_connection()  # which connects only later, and refuses what it does not know
-    except (ValueError, TypeError, RedisError):  # its words may quote a password
-        raise SettingInvalid(f"{variable} is no address of a Redis: see its port and what stands behind a ?") from None
+    except (ValueError, TypeError):  # its words may quote a password
+        raise refused from None
     for name in _FILES:
         if name in parts and not os.access(str(parts[name]), os.R_OK):
             raise SettingInvalid(f"{variable} names a file that can't be read: see its {name}")
+    if not _OURS.isdisjoint(parts):
+        raise refused
+    try:
+        # They connect only later, and refuse what they do not know: the two kinds of clients know different things.
+        ConnectionPool.from_url(url).make_connection()
+        connection = AsyncConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()
+    except (ValueError, TypeError, OSError, RedisError):
+        raise refused from None
     return url
 
 

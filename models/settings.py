@@ -188,6 +188,9 @@ class Settings:
     )
     admin_session_seconds: int = setting(14400, "life of a sign-in to the admin pages", unit="s", minimum=1)
     max_sign_ins: int = setting(20, "failed sign-ins to the admin pages from one address in a minute", minimum=1)
+    trusted_proxies: str = setting(
+        "127.0.0.1,::1", "addresses and networks whose `X-Forwarded-For` and `-Proto` are believed"
+    )
     status_seconds: float = setting(
         2.0, "between two looks at the figures of the status page, while anybody watches", unit="s", minimum=0.05
     )

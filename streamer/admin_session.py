@@ -1,5 +1,6 @@
 """Admin sessions: the cookie for which a browser changes an API key with the scope `admin`, so that it need not keep the key."""
 
+import re
 import time
 from collections.abc import Mapping
 
@@ -13,6 +14,8 @@ from streamer.seal import Seal
 
 #: The cookie's name.
 COOKIE = "streamer_admin"
+
+_SHOWN = re.compile(rf"(?:^|; ?){COOKIE}=([A-Za-z0-9_.-]*)(?=;|$)")
 
 
 class AdminSession(msgspec.Struct, frozen=True, rename={"expires_at": "e", "key_id": "k"}):
@@ -51,6 +54,11 @@ def keep(response: Response, request: Request, session: str, ttl_seconds: int) -
 def forget(response: Response, request: Request) -> None:
     """Takes the session away from the browser."""
     keep(response, request, "", 0)
+
+
+def sessions_in(cookies: str) -> list[str]:
+    """What a `Cookie` header has under our name, a few at most: a sister domain's page can set one beside ours, before or after."""
+    return _SHOWN.findall(cookies)[:8]
 
 
 def refuse_strangers(headers: Mapping[str, str]) -> None:

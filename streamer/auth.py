@@ -4,6 +4,7 @@ Whatever is wrong with a credential, the answer is the same Unauthorized: nobody
 key minted is good only while the key is.
 """
 
+import contextlib
 import math
 import re
 import time
@@ -16,7 +17,7 @@ from models.errors import Forbidden, Unauthorized, Unavailable
 from models.generation import Generation
 from models.secret import Secret
 from models.settings import Settings
-from streamer.admin_session import AdminSessionOffice, refuse_strangers
+from streamer.admin_session import AdminSessionOffice, refuse_strangers, sessions_in
 from streamer.grant import OWNER, GrantOffice
 from streamer.live_keys import LiveKey, LiveKeys
 from streamer.stream_ticket import TicketOffice
@@ -125,6 +126,15 @@ class Authenticator:
         found = self._admin_sessions.read(session)
         key = await self._live_key(found.key_id)
         return Viewer(key.tenant_id, "", key.key_id, found.expires_at)
+
+    def session_of(self, cookies: str) -> str | None:
+        """The genuine admin session among a `Cookie` header's, else any of that name, else None."""
+        shown = sessions_in(cookies)
+        for each in shown:
+            with contextlib.suppress(Unauthorized):
+                self._admin_sessions.read(each)
+                return each
+        return shown[0] if shown else None
 
     async def still_good(self, viewer: Viewer) -> bool:
         """Whether an open stream may go on. Cheap: a statement per API key and 5 s, however many viewers.

@@ -33,9 +33,14 @@ def main_process_of(words: list[str]) -> MainProcess | None:
     for index, (word, role) in enumerate(pairwise(words)):
         if Path(word).name == "streamer" and role in ROLES:
             parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-            parser.add_argument("--processes", type=int, default=1)
-            for name, kind in (("--data", str), ("--host", str), ("--port", int)):
-                parser.add_argument(name, type=kind)
+            # No more than the role has: what it takes as an abbreviation would stand for two of them.
+            parser.add_argument("--data")
+            if role != "worker":
+                parser.add_argument("--host")
+                parser.add_argument("--port", type=int)
+            if role != "up":
+                parser.add_argument("--processes", type=int)
+            parser.set_defaults(host=None, port=None, processes=None)
             given, _ = parser.parse_known_args(words[index + 2 :])
-            return MainProcess(role, given.processes, given.data, given.host, given.port)
+            return MainProcess(role, given.processes or 1, given.data, given.host, given.port)
     return None

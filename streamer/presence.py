@@ -31,6 +31,8 @@ class Presence:
 
     async def beat_forever(self) -> None:
         """Says the number again and again, until cancelled. While Redis is away nobody hears it."""
+        with contextlib.suppress(*LOG_AWAY):
+            await self.others()  # forgets those that have ended: nobody may ever look at the status
         while True:
             with contextlib.suppress(*LOG_AWAY):
                 await self.beat()

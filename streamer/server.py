@@ -107,6 +107,7 @@ def configuration(app: Application, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=math.ceil(settings.web_drain_seconds) + 1,  # what `_cut_late` did not end
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
+        forwarded_allow_ips=settings.trusted_proxies,  # said here, or uvicorn reads an environment variable of its own
     )
 
 

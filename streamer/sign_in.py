@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.errors import Forbidden, RateLimited, Unavailable
+from models.errors import Forbidden, RateLimited, Unauthorized, Unavailable
 from models.event_log import LOG_AWAY
 from models.rate_limit import Limit, Window
 from streamer import admin_session
@@ -34,12 +34,17 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 async def sign_in(request: Request) -> StructResponse:
     """`POST /admin/session`, with an API key → 201 `{"expires_in": seconds}` and the cookie."""
     services: Services = request.state.services
+    # Any site's page can make a browser ask without a key; it must not use up the tries of who sits there.
+    if "authorization" not in request.headers:
+        raise Unauthorized
     window = await _count(services, request)
-    server = await services.auth.server(request.headers)
-    server.require(ADMIN)
-    if window is not None:
-        with contextlib.suppress(*LOG_AWAY):
-            await services.rate_limit.give_back(window)
+    try:
+        server = await services.auth.server(request.headers)
+        server.require(ADMIN)
+    except Unavailable:
+        await _give_back(services, window)  # the database's fault: nothing was tried
+        raise
+    await _give_back(services, window)
     session, ttl_seconds = services.auth.mint_admin_session(server)
     response = StructResponse(SignedIn(expires_in=ttl_seconds), 201)
     admin_session.keep(response, request, session, ttl_seconds)
@@ -74,6 +79,12 @@ async def _count(services: "Services", request: Request) -> Window | None:
         error.window = window
         raise error
     return window
+
+
+async def _give_back(services: "Services", window: Window | None) -> None:
+    if window is not None:
+        with contextlib.suppress(*LOG_AWAY):
+            await services.rate_limit.give_back(window)
 
 
 operations = [

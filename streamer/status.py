@@ -13,7 +13,6 @@ from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from models.event import Close, Kind
-from streamer.admin_session import COOKIE
 from streamer.auth import Viewer
 from streamer.connection import break_off
 from streamer.jitter import jittered_ms, shortened
@@ -66,7 +65,7 @@ async def watch_status(request: Request) -> StatusStream:
     """The stream, for an API key or an admin session."""
     services: Services = request.state.services
     settings = services.settings
-    credential = await services.auth.admin(request.headers, request.cookies.get(COOKIE))
+    credential = await services.auth.admin(request.headers, services.auth.session_of(request.headers.get("cookie", "")))
     return StatusStream(
         _frames(services, credential),
         headers={"cache-control": "no-store, no-transform"},

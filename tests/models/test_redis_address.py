@@ -111,6 +111,27 @@ def test_an_address_of_another_kind_is_refused_without_showing_its_password(sett
     assert "hush" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "ssl_validate_ocsp=true",
+        "ssl_keyfile={file}",
+        "ssl_min_version=12",
+        "decode_responses=true",
+        "retry=x",
+        "retry_on_error=x",
+        "event_dispatcher=x",
+    ],
+)
+def test_an_option_that_any_client_would_trip_over_is_refused(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    settings = Settings(redis_url=f"rediss://:hush@host?{option.format(file=file)}")
+    with pytest.raises(SettingInvalid, match=r"^REDIS_URL is no address of a Redis: see") as refused:
+        redis_url(settings)
+    assert "hush" not in str(refused.value)
+
+
 def test_a_path_too_long_for_a_socket_gets_a_private_folder_that_is_found_again(deep: Path) -> None:
     settings = Settings(data=str(deep))
     assert private_socket(settings) is None

@@ -14,6 +14,8 @@ from streamer.main_process import MainProcess, main_process_of, read_main_proces
         ("streamer serve --processes 4 --port=9000", MainProcess("serve", 4, port=9000)),
         ("/sbin/docker-init -- streamer worker --concurrency 50 --processes 2", MainProcess("worker", 2)),
         ("python3 -P -m streamer up --data /srv/streamer", MainProcess("up", data="/srv/streamer")),
+        ("streamer worker --p 4", MainProcess("worker", 4)),
+        ("streamer up --p 8001", MainProcess("up", port=8001)),
         ("streamer migrate", None),
         ("sleep streamer", None),
         ("", None),

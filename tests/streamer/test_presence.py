@@ -10,6 +10,7 @@ from models.event_log import connect_redis
 from models.settings import Settings
 from streamer import presence
 from streamer.presence import Presence
+from tasks.end_tasks import end_tasks
 from tests.streamer.eventually import eventually
 
 
@@ -63,3 +64,14 @@ async def test_the_number_is_said_again_and_again_whatever_redis_does(
     await asyncio.wait([beating])
 
     assert beating.cancelled()
+
+
+async def test_who_begins_forgets_those_that_have_ended(client: redis.asyncio.Redis) -> None:
+    await client.sadd("web", "ended")
+    beating = asyncio.create_task(Presence(client, lambda: 0).beat_forever())
+
+    async def forgotten() -> bool:
+        return not await client.sismember("web", "ended")
+
+    await eventually(forgotten)
+    await end_tasks(beating)

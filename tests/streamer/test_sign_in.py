@@ -9,6 +9,8 @@ import pytest
 from peewee import Database
 
 from models.api_key import create_key, public_id_of
+from models.database_threads import DatabaseThreads
+from models.errors import Unavailable
 from models.secret import Secret
 from models.settings import Settings
 from streamer import sign_in
@@ -94,6 +96,25 @@ async def test_failures_are_counted_and_successes_are_not(
     assert response.headers["ratelimit-policy"] == "3;w=60"
     assert 0 < int(response.headers["retry-after"]) <= 60
     assert admin_key[-20:-1] not in caplog.text
+
+
+async def test_another_sites_page_uses_up_no_tries(client: httpx.AsyncClient, admin_key: str) -> None:
+    for _ in range(4):  # as any page can make a browser ask: without a key
+        assert (await client.post(SESSION, headers={"sec-fetch-site": "cross-site"})).status_code == 401
+    assert (await client.post(SESSION, headers=bearer(admin_key))).status_code == 201
+
+
+async def test_a_database_that_is_away_uses_up_no_tries(
+    client: httpx.AsyncClient, admin_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseThreads, "run", away)
+        for _ in range(4):
+            assert (await client.post(SESSION, headers=bearer(admin_key))).status_code == 503
+    assert (await client.post(SESSION, headers=bearer(admin_key))).status_code == 201
 
 
 async def test_while_redis_is_away_an_operator_gets_in(

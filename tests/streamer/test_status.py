@@ -66,6 +66,15 @@ async def test_a_program_watches_with_the_key_itself(web: WebServer, admin_key: 
         assert [event.kind for event in await response.events(after(1))] == ["status"]
 
 
+@pytest.mark.parametrize("shown", ["{good}; streamer_admin=x", "streamer_admin=x; {good}"])
+async def test_a_cookie_that_another_site_of_the_domain_put_beside_is_passed_over(
+    web: WebServer, admin_key: str, shown: str
+) -> None:
+    good = cookie(web, admin_key)["cookie"]
+    async with await web.get(EVENTS, {"cookie": shown.format(good=good)}) as response:
+        assert response.status == 200
+
+
 async def test_whoever_else_is_refused(web: WebServer, admin_key: str, api_key: str) -> None:
     good = cookie(web, admin_key)
     for headers, expected in (
