@@ -122,7 +122,7 @@ def database(settings: Settings, empty_database: Path) -> Iterator[Database]:
 def lock(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lock]:
     """What can keep everybody else from the database; for it the service's statements wait no longer than a moment."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
-    monkeypatch.setattr(postgres_store, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(postgres_store, "LOCK_SECONDS", 0.5)  # longer than they wait for one another on a busy machine
     database.close()
     bound = connect(settings)
     found = Lock(settings)
