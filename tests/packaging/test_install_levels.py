@@ -1,5 +1,7 @@
 """scripts/install test and scripts/install local: what they bring beyond the service itself, and how far they go without it."""
 
+import pytest
+
 from tests.packaging.fake_machine import LOCAL, PROJECT, REDIS, RUNTIME, TEST, FakeMachine
 
 
@@ -48,36 +50,27 @@ def test_the_tests_go_on_without_the_local_model(machine: FakeMachine) -> None:
     assert "its tests are skipped" in done.stdout
 
 
-def test_without_chromium_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("chromium", "no Chromium: the browser tests are skipped"),
+        ("php-cli", "no PHP: the tests of the examples in PHP are skipped"),
+    ],
+)
+def test_what_only_debian_has_is_said_and_how_to_get_it(machine: FakeMachine, package: str, told: str) -> None:
     machine.python("python3", "3.11.2")
     machine.logging("apt-get")
     done = machine.install("test")
     assert done.returncode == 0
-    assert "no Chromium: the browser tests are skipped" in done.stdout
-    assert "    su -c 'apt-get install chromium'\n" in done.stdout
+    assert told in done.stdout
+    assert f"    su -c 'apt-get install {package}'\n" in done.stdout
 
 
-def test_root_on_debian_gets_chromium(root_machine: FakeMachine) -> None:
+def test_root_on_debian_gets_it(root_machine: FakeMachine) -> None:
     root_machine.python("python3", "3.11.2")
     root_machine.logging("apt-get")
     assert root_machine.install("test").returncode == 0
-    assert root_machine.calls[-2] == "apt-get install -y -q chromium"
-
-
-def test_without_php_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
-    machine.python("python3", "3.11.2")
-    machine.logging("apt-get")
-    done = machine.install("test")
-    assert done.returncode == 0
-    assert "no PHP: the tests of the examples in PHP are skipped" in done.stdout
-    assert "    su -c 'apt-get install php-cli'\n" in done.stdout
-
-
-def test_root_on_debian_gets_php(root_machine: FakeMachine) -> None:
-    root_machine.python("python3", "3.11.2")
-    root_machine.logging("apt-get")
-    assert root_machine.install("test").returncode == 0
-    assert root_machine.calls[-1] == "apt-get install -y -q php-cli"
+    assert root_machine.calls[-2:] == [f"apt-get install -y -q {package}" for package in ("chromium", "php-cli")]
 
 
 def test_without_a_redis_that_speaks_tls_and_root_it_says_what_to_type(machine: FakeMachine) -> None:
