@@ -3,6 +3,7 @@
 import itertools
 import time
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from benchmarks.client import Connections, Timeline, request, watch, whole
 
@@ -31,38 +32,39 @@ class Visitors:
 
 
 @dataclass(slots=True)
-class Completions:
+class _OneRequest:
+    """A POST that streams its answer itself, until a piece of it holds `end`."""
+
+    connections: Connections
+    key: str
+    path: ClassVar[str]
+    more: ClassVar[dict[str, Any]]
+    """What the body has beside its messages."""
+    end: ClassVar[bytes]
+    _number: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def ask(self, number: int, line: Timeline) -> None:
+        messages = [{"role": "user", "content": f"What is a hash table? {next(self._number)}"}]
+        post = request("POST", self.path, self.key, {"messages": messages, "stream": True, **self.more})
+        connection = await self.connections.take()
+        try:
+            line.posted = time.monotonic_ns()
+            await watch(connection, post, self.end, line)
+        finally:
+            self.connections.give_back(connection)
+
+
+class Completions(_OneRequest):
     """`POST …/chat/completions` with `stream`, as OpenAI has it."""
 
-    connections: Connections
-    key: str
-    _number: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    async def ask(self, number: int, line: Timeline) -> None:
-        messages = [{"role": "user", "content": f"What is a hash table? {next(self._number)}"}]
-        body = {"model": "gpt-4o-mini", "messages": messages, "stream": True, "stream_options": {"include_usage": True}}
-        connection = await self.connections.take()
-        try:
-            line.posted = time.monotonic_ns()
-            await watch(connection, request("POST", "/v1/chat/completions", self.key, body), b"[DONE]", line)
-        finally:
-            self.connections.give_back(connection)
+    path = "/v1/chat/completions"
+    more = {"model": "gpt-4o-mini", "stream_options": {"include_usage": True}}
+    end = b"[DONE]"
 
 
-@dataclass(slots=True)
-class Servers:
+class Servers(_OneRequest):
     """`POST /v1/chat` with `stream`, with an API key: one request."""
 
-    connections: Connections
-    key: str
-    _number: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    async def ask(self, number: int, line: Timeline) -> None:
-        messages = [{"role": "user", "content": f"What is a hash table? {next(self._number)}"}]
-        connection = await self.connections.take()
-        try:
-            line.posted = time.monotonic_ns()
-            body = {"messages": messages, "stream": True}
-            await watch(connection, request("POST", "/v1/chat", self.key, body), b"event: done", line)
-        finally:
-            self.connections.give_back(connection)
+    path = "/v1/chat"
+    more = {}
+    end = b"event: done"
